@@ -1,0 +1,27 @@
+"""The errors a user can meet; each message names the input and the remedy."""
+
+__all__ = ["CheckpointError", "Clip4StrError", "DetectorError", "DownloadError", "ImageError", "PolygonError"]
+
+
+class Clip4StrError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class CheckpointError(Clip4StrError, ValueError):
+    """A weight file is unreadable, unsafe or does not fit the model."""
+
+
+class DownloadError(Clip4StrError, OSError):
+    """Published weights could not be fetched or are damaged."""
+
+
+class ImageError(Clip4StrError, ValueError):
+    """An image, page or crop cannot be used."""
+
+
+class PolygonError(Clip4StrError, ValueError):
+    """A polygon does not enclose a readable region."""
+
+
+class DetectorError(Clip4StrError):
+    """A detector is unknown or cannot be loaded."""

@@ -1,0 +1,1 @@
+"""Training CLIP4STR: permuted sequence modelling, data, augmentation and synthetic words."""

@@ -1,0 +1,1 @@
+"""The embedded model: ``tiny.safetensors``, its configuration and its model card."""

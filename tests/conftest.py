@@ -1,0 +1,61 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.golden import hashweights
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """Numbers measured on the published implementation, by file name."""
+
+    def load(name):
+        path = GOLDEN / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else np.load(path)
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def golden_state(golden):
+    """The state dict of the golden geometry."""
+    meta = golden("meta.json")
+    return {k: torch.from_numpy(v) for k, v in hashweights.build(meta["shapes"], seed_of(meta)).items()}
+
+
+def seed_of(meta):
+    return meta["geometry"]["seed"]
+
+
+@pytest.fixture(scope="session")
+def golden_checkpoint(golden, golden_state, tmp_path_factory):
+    """A Lightning checkpoint of the golden weights."""
+    path = tmp_path_factory.mktemp("golden") / "some-file"
+    content = {
+        "epoch": 3,
+        "global_step": 12,
+        "pytorch-lightning_version": "1.6.5",
+        "state_dict": golden_state,
+        "hyper_parameters": golden("meta.json")["hparams"],
+        "callbacks": {"ModelCheckpoint": {"best_model_score": torch.tensor(1.0), "dirpath": Path("logs")}},
+    }
+    torch.save(content, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def golden_model(golden_checkpoint):
+    from clip4str_plugin import load_model
+
+    return load_model(golden_checkpoint)
+
+
+@pytest.fixture(scope="session")
+def golden_images(golden):
+    """Seven normalised crops, (7, 3, 224, 224)."""
+    return torch.from_numpy(golden("inputs.npz")["images_05"])

@@ -1,1 +1,7 @@
-"""Synthetic word crops."""
+"""Synthetic words for training: text, fonts, layout, colour, perspective and camera, rendered on the fly."""
+
+from .corpus import CHARSET, MAX_LABEL_LENGTH, Corpus
+from .fonts import find_fonts
+from .renderer import WordRenderer
+
+__all__ = ["CHARSET", "MAX_LABEL_LENGTH", "Corpus", "WordRenderer", "find_fonts"]

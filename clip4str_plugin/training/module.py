@@ -1,0 +1,107 @@
+"""The Lightning side of training: loss, optimizer, schedule and validation of one CLIP4STR model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor
+
+from clip4str_plugin.model import CLIP4STR
+from clip4str_plugin.model.charset import CharsetFilter
+from clip4str_plugin.model.config import CHARSET_36
+from clip4str_plugin.training.config import TrainingConfig
+from clip4str_plugin.training.optim import learning_rate_factor, parameter_groups, scaled_learning_rate
+from clip4str_plugin.training.permutations import permuted_loss, sample_permutations
+
+__all__ = ["RecognizerTraining"]
+
+
+class RecognizerTraining(pl.LightningModule):
+    """Trains a model by permuted sequence modelling on both branches.
+
+    Its checkpoints are read by ``load_model`` like any other.
+
+    Args:
+        model: the network, frozen parts already marked.
+        config: the whole training's configuration.
+    """
+
+    def __init__(self, model: CLIP4STR, config: TrainingConfig) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.save_hyperparameters({"clip4str": model.config.to_dict(), "training": config.to_dict()})
+        self._normal_case = CharsetFilter(CHARSET_36)
+        self._validated: list[dict[str, int]] = []
+
+    def training_step(self, batch: tuple[Tensor, list[str]], batch_idx: int) -> Tensor:
+        """Return the loss of one batch of normalised crops and labels."""
+        images, labels = batch
+        config = self.config.loss
+        # Drawn from the step and the process, so that a resumed training draws the same again.
+        seeds = np.random.SeedSequence((self.config.run.seed, batch_idx, self.global_step, self.global_rank))
+        rng = np.random.default_rng(seeds)
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        perms = sample_permutations(max(map(len, labels)), config.permutations, rng, generator)
+        loss = permuted_loss(
+            self.model,
+            images,
+            labels,
+            perms,
+            cross_weight=config.cross_weight,
+            image_detach=config.image_detach,
+            ground_truth_context=config.ground_truth_context,
+            cloze_context=config.cloze_context,
+        )
+        self.log("loss", loss.total, prog_bar=True)
+        self.log("loss_visual", loss.visual[0])
+        if loss.cross:
+            self.log("loss_cross", loss.cross[0])
+        run = self.config.run
+        self.log("samples", float((self.global_step + 1) * run.batch_size * run.accumulate * self.trainer.world_size))
+        return loss.total
+
+    def configure_optimizers(self) -> Any:
+        """Return AdamW and its schedule, a function of the optimizer step alone."""
+        config, run = self.config.optimizer, self.config.run
+        lr = scaled_learning_rate(config.lr, run.batch_size, self.trainer.world_size, run.accumulate)
+        groups = parameter_groups(self.model, lr, config.weight_decay, config.coef_lr, config.coef_wd)
+        optimizer = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), eps=1e-6)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer,
+            lambda step: learning_rate_factor(step, run.steps, config.schedule, config.warmup, config.cooldown),
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting."""
+        self._validated = [{"words": 0, "correct": 0, "visual": 0} for _ in self.config.data.validation]
+
+    def validation_step(self, batch: tuple[Tensor, list[str]], batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Read one batch and count the words that are right ([0-9a-z], case ignored)."""
+        images, labels = batch
+        decoding = self.model.generate(images)
+        texts = self.model.tokenizer.decode(decoding.logits, decoding.lengths)
+        visual = self.model.tokenizer.decode(decoding.visual_logits, decoding.visual_lengths)
+        counts = self._validated[dataloader_idx]
+        for (text, _), (visual_text, _), label in zip(texts, visual, labels):
+            wanted = self._normal_case(label)
+            counts["words"] += 1
+            counts["correct"] += self._normal_case(text) == wanted
+            counts["visual"] += self._normal_case(visual_text) == wanted
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the word accuracy of each set and their mean, over all processes."""
+        counts = torch.tensor([list(c.values()) for c in self._validated], dtype=torch.float64, device=self.device)
+        if not len(counts):
+            return
+        counts = self.all_gather(counts).reshape(-1, *counts.shape).sum(0)
+        accuracy = 100 * counts[:, 1:] / counts[:, :1].clamp(min=1)
+        for name, (both, visual) in zip(self.config.data.validation, accuracy.tolist()):
+            short = name.rstrip("/").rsplit("/", 1)[-1]
+            self.log(f"accuracy/{short}", both, rank_zero_only=True)
+            self.log(f"accuracy_visual/{short}", visual, rank_zero_only=True)
+        self.log("val_accuracy", accuracy[:, 0].mean().item(), prog_bar=True)

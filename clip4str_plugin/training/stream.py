@@ -1,0 +1,64 @@
+"""The stream of training samples: which crop comes at which place, whoever asks and whenever."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from torch.utils.data import IterableDataset, get_worker_info
+
+__all__ = ["SampleStream", "StreamShard"]
+
+Sample = tuple[np.ndarray, str]
+
+
+class SampleStream:
+    """An endless sequence of samples drawn from several sources by weight.
+
+    The sample at a place depends on the seed and the place alone, so that a training can be resumed, and
+    shared between processes, without any state.
+
+    Args:
+        sources: pairs of weight and function from (place, random generator) to (crop uint8 HxWx3 RGB, label).
+        seed: names the sequence.
+    """
+
+    def __init__(
+        self, sources: Sequence[tuple[float, Callable[[int, np.random.Generator], Sample]]], seed: int = 0
+    ) -> None:
+        weights = np.array([w for w, _ in sources], dtype=float)
+        if not len(weights) or weights.sum() <= 0:
+            raise ValueError("a sample stream needs at least one source with a positive weight")
+        self._limits = np.cumsum(weights / weights.sum())
+        self._sources = [source for _, source in sources]
+        self.seed = seed
+
+    def __getitem__(self, place: int) -> Sample:
+        rng = np.random.default_rng((self.seed, place))
+        chosen = int(np.searchsorted(self._limits, rng.random(), side="right"))
+        return self._sources[min(chosen, len(self._sources) - 1)](place, rng)
+
+
+class StreamShard(IterableDataset[Sample]):
+    """The places of a stream that one of several processes reads, from a given one on.
+
+    Args:
+        stream: the whole stream.
+        start: first place of the stream.
+        shard: index of this process.
+        shards: number of processes.
+        transform: applied to each sample.
+    """
+
+    def __init__(
+        self, stream: SampleStream, start: int, shard: int, shards: int, transform: Callable[[Sample], Sample]
+    ) -> None:
+        self.stream, self.start, self.shard, self.shards, self.transform = stream, start, shard, shards, transform
+
+    def __iter__(self) -> Iterator[Sample]:
+        worker = get_worker_info()
+        part, parts = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        place = self.start + self.shard * parts + part
+        while True:
+            yield self.transform(self.stream[place])
+            place += self.shards * parts

@@ -1,6 +1,6 @@
 """The errors a user can meet; each message names the input and the remedy."""
 
-__all__ = ["CheckpointError", "Clip4StrError", "DetectorError", "DownloadError", "ImageError", "PolygonError"]
+__all__ = ["CheckpointError", "Clip4StrError", "DetectorError", "DownloadError", "HostError", "ImageError", "PolygonError"]
 
 
 class Clip4StrError(Exception):
@@ -25,3 +25,7 @@ class PolygonError(Clip4StrError, ValueError):
 
 class DetectorError(Clip4StrError):
     """A detector is unknown or cannot be loaded."""
+
+
+class HostError(Clip4StrError, ImportError):
+    """A host that an adapter serves is not installed or cannot be imported."""

@@ -1,0 +1,207 @@
+"""RapidOCR: its bundled text detector for us, CLIP4STR as the recognizer for it.
+
+>>> from rapidocr import RapidOCR
+>>> from clip4str_adapters.rapidocr import text_recognizer
+>>> engine = RapidOCR(params={"Global.use_cls": False})
+>>> engine.text_rec = text_recognizer("tiny")  # before the first call: RapidOCR's own recognizer is then never loaded
+>>> result = engine("photo.jpg")  # doctest: +SKIP
+
+Facts about RapidOCR 3 that shaped this module: arrays are BGR; `word_results` must hold one entry a crop; boxes are
+sorted after detection but their scores are not; crops come from a page shrunk to `Global.max_side_len` (2000 pixels),
+so raise that for large photos with small text; lines whose score is under `Global.text_score` (0.5) are dropped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clip4str_plugin.detectors import Detections, Detector, check_page, orient_detections
+from clip4str_plugin.errors import DetectorError
+from clip4str_plugin.hosting import as_recognizer, import_host
+
+if TYPE_CHECKING:
+    from rapidocr.ch_ppocr_rec import TextRecInput, TextRecOutput
+
+    from clip4str_plugin.line_reading import LineReading
+    from clip4str_plugin.model import CLIP4STR
+    from clip4str_plugin.recognizer import Recognizer
+
+__all__ = ["HOST", "detector", "text_recognizer"]
+
+HOST = "rapidocr"
+
+# The network wants sides in multiples of this.
+_STRIDE = 32
+# Regions at the border of the page and pages that are a single line are missed without some margin, so pages flatter
+# than this are padded, as RapidOCR itself does.
+_FLATTEST = 8
+
+
+def detector(
+    arch: str | None = None, *, min_side: int = 736, max_side: int = 2048, threads: int | None = None, **options: Any
+) -> Detector:
+    """Build RapidOCR's text detector; neither its classifier nor its recognizer is loaded.
+
+    The default network lies inside RapidOCR's wheel. Pages are scaled for it alone: polygons come back in pixels of the
+    page as given, so that crops keep its full resolution.
+
+    >>> import numpy as np
+    >>> from clip4str_adapters.rapidocr import detector
+    >>> detect = detector()
+    >>> len(detect([np.zeros((480, 640, 3), np.uint8)])[0])
+    0
+
+    Args:
+        arch: None for the bundled network; the path of another DB network as an ONNX file; or version and size of a
+            network RapidOCR knows, e.g. ``"PP-OCRv5_mobile"``, which RapidOCR downloads once.
+        min_side: pages whose shorter side is under this are enlarged to it.
+        max_side: pages whose longer side would be over this are shrunk to it; the time taken grows with its square.
+        threads: CPU threads of ONNX Runtime, None for its own choice.
+        **options: RapidOCR's settings below ``Det``: ``thresh``, ``box_thresh``, ``unclip_ratio``, ``max_candidates``,
+            ``use_dilation``, ``score_mode``, ``engine_type`` ...
+
+    Returns:
+        a detector of lines, safe to call from several threads.
+
+    Raises:
+        DetectorError: RapidOCR does not know the arch or an option, or cannot get the network.
+        HostError: RapidOCR is not installed.
+    """
+    return _Detector(_load_network(arch, threads, options), min_side, max_side)
+
+
+def _load_network(arch: str | None, threads: int | None, options: dict[str, Any]) -> Any:
+    rapidocr = import_host("rapidocr", "rapidocr")
+    logger = import_host("rapidocr.utils.log", "rapidocr").logger
+    params: dict[str, Any] = {f"Det.{key}": value for key, value in options.items()}
+    params |= {"Global.use_cls": False, "Global.use_rec": False, "Global.log_level": "warning"}
+    if threads is not None:
+        params["EngineConfig.onnxruntime.intra_op_num_threads"] = threads
+    if arch is not None and arch.endswith(".onnx"):
+        if not Path(arch).is_file():
+            raise DetectorError(f"there is no detection network {arch!r}")
+        params["Det.model_path"] = arch
+    elif arch is not None:
+        version, _, size = arch.partition("_")
+        try:
+            params |= {"Det.ocr_version": rapidocr.OCRVersion(version), "Det.model_type": rapidocr.ModelType(size)}
+        except ValueError as error:
+            raise DetectorError(
+                f"RapidOCR has no detection network {arch!r}; give None, the path of an .onnx file, or "
+                f"VERSION_SIZE with a version of {[item.value for item in rapidocr.OCRVersion]} and a size of "
+                f"{[item.value for item in rapidocr.ModelType]}"
+            ) from error
+    level = logger.level
+    try:
+        engine = rapidocr.RapidOCR(params=params)
+        # Up to 3.9 the constructor loads what it needs; later versions load at the first call.
+        return engine.text_det or engine._load_det_model()
+    except Exception as error:
+        raise DetectorError(f"RapidOCR cannot load its detector {arch or ''}: {error}") from error
+    finally:
+        logger.setLevel(level)
+
+
+class _Detector:
+    """Runs the three steps of RapidOCR's `TextDetector` itself, which mixes up scores and shrinks pages twice."""
+
+    def __init__(self, network: Any, min_side: int, max_side: int) -> None:
+        if not 0 < min_side <= max_side:
+            raise DetectorError(f"0 < min_side <= max_side is expected, not min_side={min_side}, max_side={max_side}")
+        self.network = network
+        self.min_side = min_side
+        self.max_side = max_side
+
+    def __call__(self, pages: Sequence[np.ndarray]) -> list[Detections]:
+        return [self._detect(page) for page in pages]
+
+    def _detect(self, page: np.ndarray) -> Detections:
+        import cv2
+
+        check_page(page)
+        preprocess = import_host("rapidocr.ch_ppocr_det.utils", "rapidocr").DetPreProcess(
+            mean=self.network.mean, std=self.network.std
+        )
+        height, width = page.shape[:2]
+        margin_x, margin_y = max(0, (height // _FLATTEST - width) // 2), max(0, (width // _FLATTEST - height) // 2)
+        padded_width, padded_height = width + 2 * margin_x, height + 2 * margin_y
+        scale = max(1.0, self.min_side / min(padded_width, padded_height))
+        scale = min(scale, self.max_side / max(padded_width, padded_height))
+        columns, rows = (max(_STRIDE, round(side * scale / _STRIDE) * _STRIDE) for side in (padded_width, padded_height))
+        # Scaled before it is padded: the margins of a very flat page can be many times its size.
+        left = min(round(margin_x / padded_width * columns), (columns - 1) // 2)
+        top = min(round(margin_y / padded_height * rows), (rows - 1) // 2)
+        inner = cv2.resize(page, (columns - 2 * left, rows - 2 * top), interpolation=cv2.INTER_LINEAR)
+        image = cv2.copyMakeBorder(inner, top, top, left, left, cv2.BORDER_CONSTANT, value=(0, 0, 0))
+        batch = preprocess.permute(preprocess.normalize(image[..., ::-1]))[None].astype(np.float32)
+
+        # The second argument is the size that the boxes are scaled to. Eighths of a pixel survive its rounding.
+        fine = 8
+        scale_x, scale_y = width / inner.shape[1], height / inner.shape[0]
+        target = (round(rows * scale_y * fine), round(columns * scale_x * fine))
+        boxes, scores = self.network.postprocess_op(self.network.session(batch), target)
+        quads = [(np.asarray(box, np.float32) / fine) - (left * scale_x, top * scale_y) for box in boxes]
+        quads = [np.clip(quad, 0, (width, height)) for quad in quads]
+        return orient_detections(quads, scores, "line")
+
+
+def text_recognizer(recognizer: Recognizer | CLIP4STR | str | Path = "tiny") -> _TextRecognizer:
+    """Make CLIP4STR the recognizer of a RapidOCR engine: ``engine.text_rec = text_recognizer("tiny")``.
+
+    RapidOCR hands over whole lines. They are cut into words at their blanks, the words are read, and the line is put
+    together again. Its score is the mean over its characters whatever the recognizer's own kind of confidence is: that
+    is what RapidOCR's recognizers report and what its filter ``Global.text_score`` is meant for. With
+    ``return_word_box=True`` RapidOCR computes its word (or character) boxes from the words found.
+
+    Args:
+        recognizer: a recognizer, a model, or the name or path of one as in :func:`clip4str_plugin.load_model`.
+    """
+    return _TextRecognizer(as_recognizer(recognizer))
+
+
+class _TextRecognizer:
+    def __init__(self, recognizer: Recognizer) -> None:
+        self.recognizer = recognizer
+
+    def __call__(self, args: TextRecInput) -> TextRecOutput:
+        from rapidocr.ch_ppocr_rec import TextRecOutput
+
+        from clip4str_plugin.line_reading import read_lines
+
+        begin = time.perf_counter()
+        crops = [args.img] if isinstance(args.img, np.ndarray) else list(args.img or [])
+        readings = read_lines(self.recognizer, crops, color="bgr")
+        # Not empty and not None-padded: RapidOCR indexes it by crop, and skips word boxes where an entry is None.
+        word_results = tuple(
+            _word_info(crop, reading) if args.return_word_box else None for crop, reading in zip(crops, readings)
+        )
+        return TextRecOutput(
+            imgs=crops,
+            txts=tuple(reading.text for reading in readings),
+            scores=[reading.confidence for reading in readings],
+            word_results=word_results,
+            elapse=time.perf_counter() - begin,
+        )
+
+
+def _word_info(crop: np.ndarray, reading: LineReading) -> Any:
+    """Say in RapidOCR's terms where the characters stand: pixel columns of the crop in place of CTC time steps."""
+    from rapidocr.ch_ppocr_rec.typings import WordInfo, WordType
+
+    width = crop.shape[1]
+    info = WordInfo(line_txt_len=width)
+    for word in reading.words:
+        text = word.recognition.text
+        step = (word.right - word.left) * width / len(text)
+        info.words.append(list(text))
+        info.word_cols.append([int(word.left * width + (index + 0.5) * step) for index in range(len(text))])
+        info.word_types.append(WordType.EN_NUM)
+        info.confs.append(word.recognition.confidence)
+    # One a character is needed for single-character boxes, where RapidOCR would else drop the boxes left over.
+    info.confs += [value for word in reading.words for value in word.recognition.char_confidences][len(info.confs) :]
+    return info

@@ -40,7 +40,7 @@ def draw_ground(
     Returns:
         (height, width, 3) float32 RGB.
     """
-    ground = np.empty((height, width, 3), np.float32)
+    ground: np.ndarray = np.empty((height, width, 3), np.float32)
     ground[:] = color
     room = min(contrast * 0.4, 45.0)
     draw = rng.random()
@@ -55,6 +55,7 @@ def draw_ground(
         mask = np.zeros((height, width), np.float32)
         edge = rng.choice((0.0, 1.0, rng.random()))
         tilt = rng.uniform(-0.15, 0.15)
+        points: list[tuple[float, float]]
         if rng.random() < 0.7:
             y = edge * height
             points = [(0, y - tilt * width / 2), (width, y + tilt * width / 2), (width, height * 2), (0, height * 2)]

@@ -287,8 +287,8 @@ class Corpus:
         if draw < 0.5:
             return word + rng.choices(_ENDS, _END_WEIGHTS)[0]
         if draw < 0.6:
-            start, end = rng.choice(["()", "[]", '""', "''", "()", '""', "{}", "<>", "**", "--", "||"])
-            return rng.choice([start + word + end, start + word, word + end])
+            pair = rng.choice(["()", "[]", '""', "''", "()", '""', "{}", "<>", "**", "--", "||"])
+            return rng.choice([pair[0] + word + pair[1], pair[0] + word, word + pair[1]])
         if draw < 0.66:
             return rng.choice("#@&+*-'\"(~^`\\|=_$!") + word
         if draw < 0.78:

@@ -94,7 +94,7 @@ def degrade(rng: Random, bank: TextureBank, image: np.ndarray, cap_height: float
     image = np.clip(image, 0, 255)
 
     # Exposure: real crops are dimmer and flatter than drawings.
-    if rng.random() < 0.72:
+    if rng.random() < 0.66:
         gain = rng.uniform(0.3, 1.0) if rng.random() < 0.55 else rng.uniform(0.7, 1.25)
         gain = max(gain, min(1.0, _MIN_CONTRAST / contrast))
         contrast *= gain
@@ -110,7 +110,7 @@ def degrade(rng: Random, bank: TextureBank, image: np.ndarray, cap_height: float
         image = _motion(rng, image, cap)
         budget *= 0.6
     if draw < 0.86:
-        sigma = min(abs(rng.gauss(0, 0.048)) * cap + 0.25, max(budget, 0.45))
+        sigma = min(abs(rng.gauss(0, 0.042)) * cap + 0.25, max(budget, 0.45))
         if sigma > 0.3:
             image = cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
     if rng.random() < 0.18 and cap > 13:
@@ -138,5 +138,7 @@ def degrade(rng: Random, bank: TextureBank, image: np.ndarray, cap_height: float
     if rng.random() < 0.45:
         quality = rng.randint(18, 90) if cap > 11 else rng.randint(45, 92)
         _, data = cv2.imencode(".jpg", result[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-        result = np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[:, :, ::-1])
+        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        assert decoded is not None
+        result = np.ascontiguousarray(decoded[:, :, ::-1])
     return result

@@ -22,12 +22,13 @@ __all__ = ["Face", "find_fonts", "inspect_fonts", "load_font"]
 _log = logging.getLogger(__name__)
 
 _SUFFIXES = {".ttf", ".otf", ".ttc", ".pfb"}
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 _CHECK_SIZE = 40
 _GRID = 16
 _TEMPLATE_CHARS = CHARSET[:62]
-# Blackletter and script faces find a quarter to a half of their letters among the templates, symbol faces a twentieth.
-_MIN_RECOGNISED = 0.3
+# Script and display faces find half of their letters among the templates; Greek text in Latin codes, symbols and
+# puzzles of strokes find less.
+_MIN_RECOGNISED = 0.42
 _SAME_SHAPE = 0.93
 # These look alike in both cases in any face.
 _CASELESS = set("cosuvwxzkpijy")
@@ -85,6 +86,7 @@ def _templates() -> np.ndarray:
     image = cv2.imdecode(
         np.frombuffer((files(__package__) / "data" / "letters.png").read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE
     )
+    assert image is not None
     cells = image.reshape(-1, _GRID, len(_TEMPLATE_CHARS), _GRID).transpose(2, 0, 1, 3)
     return np.stack([_normalise(cell.reshape(-1)) for cell in cells])
 

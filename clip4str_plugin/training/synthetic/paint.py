@@ -55,10 +55,13 @@ class Style:
 def _color(rng: Random) -> np.ndarray:
     """Returns a colour as signs have it: often grey, white or black, else any hue, seldom a garish one."""
     draw = rng.random()
-    if draw < 0.42:
+    if draw < 0.55:
         value = rng.choice((rng.uniform(0, 255), rng.uniform(0, 60), rng.uniform(200, 255)))
-        return np.clip(np.array([value + rng.gauss(0, 7) for _ in range(3)], np.float32), 0, 255)
-    hue = rng.choice((rng.uniform(0, 180), rng.gauss(3, 6) % 180, rng.gauss(110, 9) % 180, rng.gauss(24, 8) % 180))
+        warm = rng.gauss(0, 9)
+        return np.clip(np.array([value + warm, value + rng.gauss(0, 3), value - warm], np.float32), 0, 255)
+    # Besides any hue: the reds, blues, yellows and browns, and greens of shop signs.
+    centre, spread = rng.choice(((90, 60), (1, 5), (1, 5), (110, 8), (110, 8), (22, 8), (65, 12)))
+    hue = rng.gauss(centre, spread) % 180
     saturation = 255 * rng.betavariate(1.6, 1.5)
     value = 255 * rng.betavariate(2.2, 1.5)
     pixel = np.array([[[hue, saturation, value]]], np.uint8)
@@ -127,8 +130,8 @@ def choose_style(rng: Random) -> Style:
         if abs(float((other - style.ground) @ _LUMA)) > 40:
             style.second = other
     draw = rng.random()
-    if draw < 0.09:
-        style.weight = rng.uniform(0.02, 0.06)
+    if draw < 0.2:
+        style.weight = rng.uniform(0.02, 0.09)
     return style
 
 

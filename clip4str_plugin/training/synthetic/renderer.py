@@ -22,6 +22,14 @@ __all__ = ["WordRenderer"]
 
 _MAX_SIZE = (128, 420)
 _TRIES = 20
+_MIN_SEPARATION = 8.0  # grey levels; words fainter than this cannot be read by people either
+
+
+def _separation(crop: np.ndarray, ink: np.ndarray) -> float:
+    """Returns the distance in mean grey level between the ink and the rest of a crop."""
+    gray = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+    inside = cv2.threshold(ink, 127, 255, cv2.THRESH_BINARY)[1]
+    return abs(cv2.mean(gray, inside)[0] - cv2.mean(gray, 255 - inside)[0])
 
 
 class WordRenderer:
@@ -57,12 +65,18 @@ class WordRenderer:
                 "install fonts (for example Debian's fonts-dejavu-core) or give other files"
             )
         self.seed = seed
-        families: dict[str, list[Face]] = {}
+        folders: dict[str, dict[str, list[Face]]] = {}
         for face in faces:
-            families.setdefault(face.family, []).append(face)
-        # Large families get more than one share, but not as many as they have weights.
-        self._families = list(families.values())
-        self._family_weights = list(accumulate(math.sqrt(len(family)) for family in self._families))
+            folders.setdefault(os.path.dirname(face.path), {}).setdefault(face.family, []).append(face)
+        # Large families, and folders of one designer's many display faces, get more than one share, but fewer shares
+        # than they have members.
+        self._families: list[list[Face]] = []
+        weights: list[float] = []
+        for families in folders.values():
+            shares = [math.sqrt(len(family)) for family in families.values()]
+            self._families += families.values()
+            weights += [share / math.sqrt(sum(shares)) for share in shares]
+        self._family_weights = list(accumulate(weights))
         self._corpus = Corpus()
         self._bank = TextureBank(seed=0)
 
@@ -95,7 +109,13 @@ class WordRenderer:
         # The view may have shrunk a long word to the largest size.
         cap = min(target, abs(float(np.linalg.det(view[:2, :2]))) ** 0.5 * word.cap_height)
         image = paint(rng, style, self._bank, masks)
-        return degrade(rng, self._bank, image, cap, style.contrast), label
+        ink = masks[:, :, 0] if masks.ndim == 3 else masks
+        for _attempt in range(3):
+            crop = degrade(rng, self._bank, image, cap, style.contrast)
+            if _separation(crop, ink) >= _MIN_SEPARATION:
+                return crop, label
+        # Three unlucky draws of light and fading: a clean picture of the word is better than none.
+        return np.clip(image, 0, 255).astype(np.uint8), label
 
     def _word(self, rng: Random, cap_height: float) -> tuple[DrawnWord, str]:
         for _attempt in range(_TRIES):

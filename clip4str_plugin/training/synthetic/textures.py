@@ -120,7 +120,7 @@ class TextureBank:
         """Returns white noise of three channels, (height, width, 3) float32, of standard deviation 1."""
         rows, columns = min(height, 256), min(width, 512)
         top, left = rng.randint(0, 256 - rows), rng.randint(0, 512 - columns)
-        piece = self._white[top : top + rows, left : left + columns].astype(np.float32) * (1 / _SCALE)
+        piece: np.ndarray = self._white[top : top + rows, left : left + columns].astype(np.float32) * (1 / _SCALE)
         if (rows, columns) != (height, width):
             piece = cv2.resize(piece, (width, height), interpolation=cv2.INTER_NEAREST)
         return piece

@@ -1,6 +1,15 @@
 """The errors a user can meet; each message names the input and the remedy."""
 
-__all__ = ["CheckpointError", "Clip4StrError", "DetectorError", "DownloadError", "HostError", "ImageError", "PolygonError"]
+__all__ = [
+    "CheckpointError",
+    "Clip4StrError",
+    "DatasetError",
+    "DetectorError",
+    "DownloadError",
+    "HostError",
+    "ImageError",
+    "PolygonError",
+]
 
 
 class Clip4StrError(Exception):
@@ -29,3 +38,7 @@ class DetectorError(Clip4StrError):
 
 class HostError(Clip4StrError, ImportError):
     """A host that an adapter serves is not installed or cannot be imported."""
+
+
+class DatasetError(Clip4StrError, ValueError):
+    """A set of labelled crops is missing or damaged."""

@@ -1,0 +1,228 @@
+"""Word crops in, text and confidences out."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from PIL import Image
+
+from clip4str_plugin.errors import ImageError
+from clip4str_plugin.prefetch import prefetch
+from clip4str_plugin.preprocess import Color, is_empty, normalize, resize
+
+if TYPE_CHECKING:
+    from clip4str_plugin.model import CLIP4STR
+
+__all__ = ["Confidence", "Recognition", "Recognizer"]
+
+logger = logging.getLogger(__name__)
+
+Confidence = Literal["product", "mean", "min", "geometric"]
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What was read in one crop.
+
+    Attributes:
+        text: the characters, possibly none.
+        confidence: between 0 and 1; see ``confidence`` of :class:`Recognizer`.
+        char_confidences: the probability of each character of ``text``, between 0 and 1.
+    """
+
+    text: str
+    confidence: float
+    char_confidences: tuple[float, ...]
+
+
+_NOTHING = Recognition("", 0.0, ())
+
+
+class Recognizer:
+    """Reads word crops of any size, in batches, and gives one :class:`Recognition` for each, in order.
+
+    Crops are uint8 arrays (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), contiguous or not, or Pillow images; a fourth
+    channel is ignored. A crop without pixels reads as empty text with confidence 0. What is read in a crop depends
+    neither on the batch size nor on its neighbours.
+
+    A recognizer may be used from several threads at once.
+
+    Args:
+        model: from ``load_model``. It is put in evaluation mode and, where ``device`` or ``dtype`` say so, moved and
+            converted in place (as ``nn.Module.to`` does).
+        batch_size: crops in one pass through the model. When a GPU runs out of memory the size is halved, for good,
+            and reading goes on.
+        device: "cpu", "cuda", ...; None leaves the model where it is.
+        dtype: ``torch.float32`` or ``torch.bfloat16``; None leaves the model as it is.
+        confidence: how the confidence of a word follows from the probabilities of its characters: "product" as
+            published, including the probability that the word ends there; "mean", "min" or "geometric" (mean) of the
+            characters alone. For empty text "product" is the probability of an immediate end, the others are 0.
+        charset: the only characters that may be read, "0123456789" say. The others are excluded while decoding, so
+            that the probabilities are those among the characters left. None allows all the model knows.
+        on_error: what to do with a crop of a wrong type or shape: "raise" an ImageError that names its index, or read
+            it as "empty" (text "", confidence 0, a warning in the log).
+
+    Raises:
+        ValueError: an argument is out of range, or ``charset`` holds characters the model does not know.
+
+    >>> import numpy as np
+    >>> from clip4str_plugin import Recognizer, load_model
+    >>> recognizer = Recognizer(load_model("tiny"), charset="0123456789")
+    >>> len(recognizer([np.zeros((32, 100, 3), np.uint8)] * 3))
+    3
+    """
+
+    def __init__(
+        self,
+        model: CLIP4STR,
+        batch_size: int = 32,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        confidence: Confidence = "product",
+        charset: str | None = None,
+        on_error: Literal["raise", "empty"] = "raise",
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, is {batch_size}")
+        if confidence not in get_args(Confidence):
+            raise ValueError(f"confidence must be one of {', '.join(get_args(Confidence))}; is {confidence!r}")
+        if on_error not in ("raise", "empty"):
+            raise ValueError(f"on_error must be 'raise' or 'empty', is {on_error!r}")
+        if charset == "":
+            raise ValueError("charset is empty: name the characters to read, or None for all")
+        self.model = model.to(device=device, dtype=dtype).eval()
+        self.batch_size = batch_size
+        self.confidence = confidence
+        self.charset = charset
+        self.on_error = on_error
+        self._allowed = None if charset is None else model.tokenizer.class_mask(charset)
+        self._combine = _COMBINE[confidence]
+
+    def __call__(self, crops: Iterable[Any], color: Color = "rgb") -> list[Recognition]:
+        """Read all crops.
+
+        Args:
+            crops: the crops, as the class describes them.
+            color: channel order of arrays with three or four channels.
+
+        Returns:
+            one result a crop, in the same order.
+
+        Raises:
+            ImageError: a crop is unusable and ``on_error`` is "raise".
+        """
+        return list(self.stream(crops, color))
+
+    def stream(self, crops: Iterable[Any], color: Color = "rgb") -> Iterator[Recognition]:
+        """Read crops one batch after the other, and give each batch's results before the next is read.
+
+        Memory does not grow with the number of crops: about three batches exist at a time. While a batch is read, a
+        background thread takes the next crops from ``crops`` and prepares them.
+
+        Args and errors are those of :meth:`__call__`.
+        """
+        if color not in get_args(Color):
+            raise ValueError(f"color must be 'rgb' or 'bgr', is {color!r}")
+        if isinstance(crops, (str, bytes, Image.Image)) or (isinstance(crops, np.ndarray) and crops.ndim != 4):
+            raise ImageError(f"crops is a single {type(crops).__name__}: pass a list or another iterable of crops")
+        batches = self._prepare(iter(crops), color)
+        # One batch leaves nothing to overlap, and a thread would only add to the latency.
+        small = isinstance(crops, Sized) and len(crops) <= self.batch_size
+        return self._read(batches if small else prefetch(batches))
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the model."""
+        return self._weight().device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating point type of the model."""
+        return self._weight().dtype
+
+    def _weight(self) -> torch.Tensor:
+        weights = (p for p in self.model.parameters() if p.is_floating_point())
+        return next(weights, torch.empty(0))
+
+    def _prepare(self, crops: Iterator[Any], color: Color) -> Iterator[_Batch]:
+        config, start = self.model.config, 0
+        while chunk := list(islice(crops, self.batch_size)):
+            images = np.empty((len(chunk), 3, *config.image_size), np.uint8)
+            positions: list[int] = []
+            for i, crop in enumerate(chunk):
+                if is_empty(crop):
+                    continue
+                try:
+                    images[len(positions)] = resize(crop, config.image_size, color)
+                except ImageError as error:
+                    if self.on_error == "raise":
+                        raise ImageError(f"crop {start + i}: {error}") from error
+                    logger.warning("crop %d is read as empty: %s", start + i, error)
+                else:
+                    positions.append(i)
+            start += len(chunk)
+            tensor = torch.from_numpy(images[: len(positions)])
+            if self.device.type == "cpu":
+                tensor = normalize(tensor, config.mean, config.std, self.dtype)
+            elif self.device.type == "cuda":
+                tensor = tensor.pin_memory()
+            yield _Batch(tensor, positions, len(chunk))
+
+    def _read(self, batches: Iterator[_Batch]) -> Iterator[Recognition]:
+        for batch in batches:
+            results = [_NOTHING] * batch.length
+            for position, (text, probs) in zip(batch.positions, self._decode(batch.images)):
+                chars = probs[: len(text)]
+                results[position] = Recognition(text, self._combine(chars, probs), chars)
+            del batch
+            yield from results
+
+    def _decode(self, images: torch.Tensor) -> list[tuple[str, tuple[float, ...]]]:
+        """Return text and probabilities (characters, then the end token if there is one) of each image."""
+        decoded: list[tuple[str, tuple[float, ...]]] = []
+        while len(decoded) < len(images):
+            part = images[len(decoded) : len(decoded) + self.batch_size]
+            try:
+                decoded += self._forward(part)
+                continue
+            except torch.OutOfMemoryError:
+                if len(part) == 1:
+                    raise
+            # Outside of the handler: the exception holds the frames, and they hold the memory to be freed.
+            self.batch_size = max(1, min(self.batch_size, len(part) // 2))
+            logger.warning("out of GPU memory with %d crops at a time: going on with %d", len(part), self.batch_size)
+            torch.cuda.empty_cache()
+        return decoded
+
+    @torch.inference_mode()
+    def _forward(self, images: torch.Tensor) -> list[tuple[str, tuple[float, ...]]]:
+        config, weight = self.model.config, self._weight()
+        images = images.to(weight.device, non_blocking=True)
+        if images.dtype == torch.uint8:
+            images = normalize(images, config.mean, config.std, weight.dtype)
+        allowed = None if self._allowed is None else self._allowed.to(weight.device)
+        decoding = self.model.generate(images.to(weight.dtype), allowed=allowed)
+        return self.model.tokenizer.decode(decoding.logits, decoding.lengths)
+
+
+class _Batch(NamedTuple):
+    images: torch.Tensor  # (n, 3, H, W), uint8 or normalised
+    positions: list[int]  # of the n images among the crops of the batch
+    length: int  # crops in the batch, unreadable ones included
+
+
+_Probabilities = Sequence[float]
+# Each takes the probabilities of the characters, and the same with that of the end token (where there is one).
+_COMBINE: dict[str, Callable[[_Probabilities, _Probabilities], float]] = {
+    "product": lambda chars, probs: math.prod(probs),
+    "mean": lambda chars, probs: sum(chars) / len(chars) if chars else 0.0,
+    "min": lambda chars, probs: min(chars, default=0.0),
+    "geometric": lambda chars, probs: math.prod(chars) ** (1 / len(chars)) if chars else 0.0,
+}

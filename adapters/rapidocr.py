@@ -132,7 +132,7 @@ class _Detector:
         padded_width, padded_height = width + 2 * margin_x, height + 2 * margin_y
         scale = max(1.0, self.min_side / min(padded_width, padded_height))
         scale = min(scale, self.max_side / max(padded_width, padded_height))
-        columns, rows = (max(_STRIDE, round(side * scale / _STRIDE) * _STRIDE) for side in (padded_width, padded_height))
+        columns, rows = (_STRIDE * max(1, round(side * scale / _STRIDE)) for side in (padded_width, padded_height))
         # Scaled before it is padded: the margins of a very flat page can be many times its size.
         left = min(round(margin_x / padded_width * columns), (columns - 1) // 2)
         top = min(round(margin_y / padded_height * rows), (rows - 1) // 2)
@@ -151,7 +151,7 @@ class _Detector:
 
 
 def text_recognizer(recognizer: Recognizer | CLIP4STR | str | Path = "tiny") -> _TextRecognizer:
-    """Make CLIP4STR the recognizer of a RapidOCR engine: ``engine.text_rec = text_recognizer("tiny")``.
+    """Make CLIP4STR the recognizer of a RapidOCR engine, as its attribute ``text_rec``.
 
     RapidOCR hands over whole lines. They are cut into words at their blanks, the words are read, and the line is put
     together again. Its score is the mean over its characters whatever the recognizer's own kind of confidence is: that
@@ -182,9 +182,9 @@ class _TextRecognizer:
         )
         return TextRecOutput(
             imgs=crops,
-            txts=tuple(reading.text for reading in readings),
+            txts=tuple(reading.text for reading in readings),  # type: ignore[arg-type]  # "one text", says RapidOCR
             scores=[reading.confidence for reading in readings],
-            word_results=word_results,
+            word_results=word_results,  # type: ignore[arg-type]
             elapse=time.perf_counter() - begin,
         )
 

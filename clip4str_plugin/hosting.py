@@ -1,0 +1,58 @@
+"""What every adapter needs: its host imported late, and a recognizer from whatever the user has at hand."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clip4str_plugin.errors import HostError
+
+if TYPE_CHECKING:
+    from clip4str_plugin.model import CLIP4STR
+    from clip4str_plugin.recognizer import Recognizer
+
+__all__ = ["as_recognizer", "import_host"]
+
+
+def import_host(module: str, extra: str) -> Any:
+    """Import a module of a host, with the remedy in the error if the host is missing or broken.
+
+    Args:
+        module: dotted name of the host's module.
+        extra: the extra of this package that installs the host.
+
+    Raises:
+        HostError: the module cannot be imported.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise HostError(
+            f"cannot import {module} ({error}); install its host: pip install 'clip4str-plugin[{extra}]'"
+        ) from error
+
+
+def as_recognizer(source: Recognizer | CLIP4STR | str | Path, **options: Any) -> Recognizer:
+    """Return the recognizer a host is to use.
+
+    Args:
+        source: a recognizer, taken as it is; a model; or what :func:`clip4str_plugin.load_model` takes. Hosts name
+            their architectures in one flat list, so ``"clip4str_base16"`` is understood as ``"base16"``.
+        **options: for the recognizer that is built around a model, as in :class:`clip4str_plugin.Recognizer`.
+
+    Raises:
+        ValueError: options come with a recognizer that is built already.
+    """
+    from torch import nn
+
+    from clip4str_plugin import Recognizer, load_model
+
+    if isinstance(source, (str, Path)):
+        name = str(source)
+        source = load_model(source if Path(name).exists() else name.removeprefix("clip4str_"))
+    if isinstance(source, nn.Module):
+        return Recognizer(source, **options)
+    if options:
+        raise ValueError(f"{sorted(options)} are for a model or its name; the recognizer given is built already")
+    return source

@@ -1,0 +1,298 @@
+"""The RapidOCR adapter against the installed RapidOCR, on real pictures."""
+
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pytest
+from shapely.geometry import Polygon
+
+from clip4str_plugin import load_detector, rectify
+from clip4str_plugin.errors import DetectorError, ImageError
+from tests.host_helpers import PHOTOS, Reader, colour_reader, photo, real_reader
+
+rapidocr = pytest.importorskip("rapidocr")
+
+from clip4str_adapters.rapidocr import detector, text_recognizer  # noqa: E402
+
+QUIET = {"Global.log_level": "error", "Global.use_cls": False}
+
+
+@pytest.fixture(scope="module")
+def detect():
+    return load_detector("rapidocr", threads=1)
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def overlap(a, b):
+    a, b = Polygon(a), Polygon(b)
+    return a.intersection(b).area / a.union(b).area
+
+
+def word_page(scale=1.0):
+    """White page with black words at known places, and those places."""
+    page = np.full((400, 600, 3), 255, np.uint8)
+    boxes = []
+    for text, (x, y), size in [("HELLO", (40, 80), 1.5), ("WORLD", (350, 200), 1.5), ("SMALL", (60, 330), 0.8)]:
+        (w, h), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 3)
+        cv2.putText(page, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), 3, cv2.LINE_AA)
+        boxes.append(np.array([[x, y - h], [x + w, y - h], [x + w, y], [x, y]]) * scale)
+    page = cv2.resize(page, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    return page, boxes
+
+
+def test_loads_only_the_detector_and_nothing_from_the_network(offline, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("more than the detector was loaded")
+
+    monkeypatch.setattr("rapidocr.main.TextRecognizer", refuse)
+    monkeypatch.setattr("rapidocr.main.TextClassifier", refuse)
+    page, boxes = word_page()
+    assert len(detector()([page])[0]) == len(boxes)
+
+
+def test_polygons_are_in_pixels_of_the_page(detect):
+    for scale in (1, 5):
+        page, boxes = word_page(scale)
+        (found,) = detect([page])
+        assert found.granularity == "line"
+        assert len(found) == len(boxes)
+        for box in boxes:
+            assert max(overlap(box, polygon) for polygon in found.polygons) > 0.4
+        assert all((polygon >= 0).all() and (polygon <= page.shape[1::-1]).all() for polygon in found.polygons)
+
+
+def test_agrees_with_rapidocr_itself(detect):
+    page = photo("printed_page.png")
+    (found,) = detect([page])
+    theirs = rapidocr.RapidOCR(params=QUIET)(np.ascontiguousarray(page[..., ::-1]), use_rec=False)
+    matched = [max(overlap(box, polygon) for polygon in found.polygons) for box in theirs.boxes]
+    assert np.median(matched) > 0.85
+
+
+def test_every_score_belongs_to_its_polygon(monkeypatch):
+    # RapidOCR's TextDetector sorts the boxes and leaves the scores as they were.
+    detect = detector()
+    raw = []
+    postprocess = detect.network.postprocess_op
+    monkeypatch.setattr(detect.network, "postprocess_op", lambda *args: raw.append(postprocess(*args)) or raw[-1])
+    (found,) = detect([photo("printed_page.png")])
+    (boxes, scores) = raw[0]
+    assert len(set(scores)) > 3
+    centres = np.array([box.mean(axis=0) / 8 for box in boxes])
+    for polygon, score in zip(found.polygons, found.scores):
+        nearest = np.abs(centres - polygon.mean(axis=0)).sum(axis=1).argmin()
+        assert score == pytest.approx(scores[nearest])
+
+
+def test_first_corner_is_the_top_left_of_the_text(detect):
+    page, boxes = word_page()
+    turned = np.ascontiguousarray(np.rot90(page, -1))
+    (found,) = detect([turned])
+    assert len(found) == len(boxes)
+    for polygon in found.polygons:
+        assert np.hypot(*(polygon[1] - polygon[0])) > 1.5 * np.hypot(*(polygon[3] - polygon[0]))
+        crop = rectify(turned, polygon, start="top-left")
+        assert real_reader().read(crop) in {"HELLO", "WORLD", "SMALL"}
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (3000, 2), (31, 900), (7, 7)])
+def test_odd_pages_give_no_text_and_no_error(detect, shape):
+    (found,) = detect([np.full((*shape, 3), 200, np.uint8)])
+    assert len(found) == 0
+    assert found.scores.shape == (0,)
+
+
+def test_a_tight_line_is_found(detect):
+    page = photo("printed_page.png")
+    (found,) = detect([page])
+    line = max(found.polygons, key=lambda polygon: np.ptp(polygon[:, 0]))
+    (again,) = detect([rectify(page, line)])
+    assert sum(Polygon(polygon).area for polygon in again.polygons) > 0.5 * Polygon(line).area
+
+
+def test_pages_keep_their_order_and_may_differ_in_size(detect):
+    page, _ = word_page()
+    blank = np.full((300, 200, 3), 255, np.uint8)
+    assert [len(found) for found in detect([blank, page, blank])] == [0, 3, 0]
+    assert detect([]) == []
+
+
+def test_threads_get_what_a_single_caller_gets(detect):
+    pages = [word_page()[0], photo("railroad_crossing.png"), word_page(1.5)[0]]
+    alone = [detect([page])[0] for page in pages]
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(lambda page: detect([page])[0], pages))
+    for a, b in zip(alone, together):
+        np.testing.assert_array_equal(a.polygons, b.polygons)
+
+
+def test_options_reach_rapidocr():
+    strict = detector(box_thresh=0.99)
+    assert len(strict([word_page()[0]])[0]) == 0
+    assert detector(unclip_ratio=2.5).network.postprocess_op.unclip_ratio == 2.5
+
+
+def test_max_side_bounds_what_the_network_sees(monkeypatch):
+    small = detector(min_side=320, max_side=640)
+    seen = []
+    session = small.network.session
+    monkeypatch.setattr(small.network, "session", lambda batch: seen.append(batch.shape) or session(batch))
+    page, boxes = word_page(4)
+    (found,) = small([page])
+    assert max(seen[0]) <= 640
+    for box in boxes[:2]:
+        assert max(overlap(box, polygon) for polygon in found.polygons) > 0.35
+
+
+def test_another_network_by_path():
+    from pathlib import Path
+
+    (bundled,) = (Path(rapidocr.__file__).parent / "models").glob("*det*.onnx")
+    assert len(load_detector(f"rapidocr:{bundled}")([word_page()[0]])[0]) == 3
+
+
+@pytest.mark.parametrize(
+    ("arch", "message"),
+    [
+        ("nothing.onnx", "there is no detection network 'nothing.onnx'"),
+        ("PP-OCRv5", r"VERSION_SIZE with a version of \[.*PP-OCRv5.*mobile"),
+        ("fast_base", "no detection network 'fast_base'"),
+    ],
+)
+def test_unknown_networks(arch, message):
+    with pytest.raises(DetectorError, match=message):
+        detector(arch)
+
+
+def test_a_network_that_cannot_be_downloaded_is_a_clear_error(monkeypatch, tmp_path):
+    import requests
+
+    def refuse(*args, **kwargs):
+        raise requests.ConnectionError("no route")
+
+    monkeypatch.setattr(requests, "get", refuse)
+    # A server network is not in the wheel.
+    with pytest.raises(DetectorError, match="PP-OCRv5_server: Failed to download"):
+        detector("PP-OCRv5_server")
+
+
+def test_bad_pages_and_sizes(detect):
+    with pytest.raises(ImageError, match="uint8 RGB"):
+        detect([np.zeros((10, 10), np.uint8)])
+    with pytest.raises(DetectorError, match="min_side"):
+        detector(min_side=900, max_side=800)
+
+
+def test_rapidocrs_log_level_is_left_alone():
+    from rapidocr.utils.log import logger
+
+    before = logger.level
+    detector()
+    assert logger.level == before
+
+
+# CLIP4STR as RapidOCR's recognizer
+
+
+def engine_with(reader, **params):
+    engine = rapidocr.RapidOCR(params={**QUIET, **params})
+    engine.text_rec = text_recognizer(reader)
+    return engine
+
+
+def test_rapidocrs_own_recognizer_is_never_loaded(offline, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("RapidOCR's recognizer was loaded")
+
+    monkeypatch.setattr("rapidocr.main.TextRecognizer", refuse)
+    result = engine_with(colour_reader())(np.ascontiguousarray(word_page()[0][..., ::-1]))
+    assert len(result.txts) == 3
+
+
+def test_reads_a_real_photo_with_blanks_between_words():
+    result = engine_with(real_reader())(str(PHOTOS / "printed_page.png"))
+    lines = dict(zip(result.txts, result.boxes))
+    letters = "".join(lines).replace(" ", "")
+    assert "pixelsthatwecanlabel" in letters
+    assert "histogramofgreyvalues" in letters
+    assert sum(text.count(" ") for text in lines) > 15
+    # Lines stay aligned with their boxes.
+    heights = {text: box[:, 1].mean() for text, box in lines.items()}
+    assert heights["Region-based segmentation"] == min(heights.values())
+
+
+def test_crops_are_bgr():
+    page = np.full((200, 400, 3), 255, np.uint8)
+    cv2.putText(page, "HELLO", (40, 120), cv2.FONT_HERSHEY_SIMPLEX, 2.5, (0, 0, 255), 9)  # red, as BGR
+    assert engine_with(colour_reader())(page).txts == ("red",)
+
+
+def test_the_score_is_the_mean_over_characters_so_that_the_filter_keeps_its_meaning():
+    page = np.ascontiguousarray(word_page()[0][..., ::-1])
+    # A product over the characters, here 0.25, would lose every line to the filter of 0.5.
+    result = engine_with(colour_reader(confidence=0.25, char_confidence=0.9))(page)
+    assert len(result.txts) == 3
+    assert result.scores == pytest.approx((0.9,) * 3)
+    assert engine_with(colour_reader(char_confidence=0.4))(page).txts is None
+
+
+def test_lines_read_as_nothing_are_dropped_with_their_boxes():
+    # Three lines, of which the reader reads the tall ones only.
+    reader = Reader(lambda crop: "tall" if crop.shape[0] > 40 else "")
+    result = engine_with(reader)(np.ascontiguousarray(word_page(1.5)[0][..., ::-1]))
+    assert result.txts == ("tall", "tall")
+    assert len(result.boxes) == 2
+    assert engine_with(Reader(lambda crop: ""))(np.ascontiguousarray(word_page()[0][..., ::-1])).txts is None
+
+
+def test_page_without_text():
+    assert engine_with(colour_reader())(np.full((100, 100, 3), 255, np.uint8)).txts is None
+
+
+def test_word_boxes_lie_on_the_words():
+    page = np.full((120, 700, 3), 255, np.uint8)
+    places = {}
+    for text, x in [("ONE", 20), ("THREE", 220), ("TWO", 520)]:
+        cv2.putText(page, text, (x, 80), cv2.FONT_HERSHEY_SIMPLEX, 2, (0, 0, 0), 4)
+        places[text] = (x, x + cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 2, 4)[0][0])
+    engine = engine_with(real_reader(), **{"Global.return_word_box": True, "Global.text_score": 0.1})
+    result = engine(page)
+    words = [word for line in result.word_results for word in line]
+    assert [text for text, _, _ in sorted(words, key=lambda word: word[2][0][0])] == ["ONE", "THREE", "TWO"]
+    for text, score, box in words:
+        assert score == pytest.approx(0.25)
+        xs = np.array(box)[:, 0]
+        assert abs(xs.min() - places[text][0]) < 25
+        assert abs(xs.max() - places[text][1]) < 25
+    single = engine(page, return_single_char_box=True)
+    assert "".join(char for line in single.word_results for char, _, _ in line) == "ONETHREETWO"
+
+
+def test_recognition_alone_and_output_formats():
+    page = np.full((60, 300, 3), 255, np.uint8)
+    cv2.putText(page, "HELLO", (10, 45), cv2.FONT_HERSHEY_SIMPLEX, 1.5, (0, 0, 0), 4)
+    engine = engine_with(real_reader())
+    assert engine(page, use_det=False, use_rec=True).txts == ("HELLO",)
+    result = engine(np.ascontiguousarray(word_page()[0][..., ::-1]), use_det=True)
+    assert {entry["txt"] for entry in result.to_json()} == {"HELLO", "WORLD", "SMALL"}
+    assert "HELLO" in result.to_markdown()
+
+
+def test_long_lines_and_many_crops_are_streamed():
+    from rapidocr.ch_ppocr_rec import TextRecInput
+
+    reader = colour_reader()
+    crops = [np.full((20, 100, 3), (255, 0, 0), np.uint8) for _ in range(500)]
+    output = text_recognizer(reader)(TextRecInput(img=crops))
+    assert output.txts == ("blue",) * 500
+    assert output.word_results == (None,) * 500
+    assert text_recognizer(reader)(TextRecInput(img=[])).txts == ()

@@ -2,6 +2,7 @@
 
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from difflib import SequenceMatcher
 
 import cv2
 import numpy as np
@@ -221,9 +222,9 @@ def test_rapidocrs_own_recognizer_is_never_loaded(offline, monkeypatch):
 def test_reads_a_real_photo_with_blanks_between_words():
     result = engine_with(real_reader())(str(PHOTOS / "printed_page.png"))
     lines = dict(zip(result.txts, result.boxes))
-    letters = "".join(lines).replace(" ", "")
-    assert "pixelsthatwecanlabel" in letters
-    assert "histogramofgreyvalues" in letters
+    for expected in ("background. These markers are pixels that we can label", "histogram of grey values:"):
+        likeness = [SequenceMatcher(None, expected.replace(" ", ""), text.replace(" ", "")).ratio() for text in lines]
+        assert max(likeness) > 0.85
     assert sum(text.count(" ") for text in lines) > 15
     # Lines stay aligned with their boxes.
     heights = {text: box[:, 1].mean() for text, box in lines.items()}

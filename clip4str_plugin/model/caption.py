@@ -12,21 +12,29 @@ from torch import Tensor
 __all__ = ["CaptionTokenizer"]
 
 
+# open_clip spells CLIP's two special tokens differently, which shows where a caption holds their spelling.
+_SPECIAL = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
+
+
 @lru_cache(maxsize=4)
 def _byte_pair_encoder(merges: int | None) -> Any:
-    """Return open_clip's tokenizer, with its vocabulary cut after the first ``merges`` merges."""
+    """Return open_clip's tokenizer with CLIP's special tokens, its vocabulary cut after the first merges."""
+    import regex
     from open_clip.tokenizer import SimpleTokenizer
 
     encoder = SimpleTokenizer()
-    if merges is not None:
-        ranked = sorted(encoder.bpe_ranks.items(), key=lambda item: item[1])[:merges]
-        symbols = [encoder.decoder[i] for i in range(512 + len(ranked))]
-        symbols += [encoder.decoder[encoder.sot_token_id], encoder.decoder[encoder.eot_token_id]]
-        encoder.bpe_ranks = dict(ranked)
-        encoder.encoder = {symbol: i for i, symbol in enumerate(symbols)}
-        encoder.decoder = dict(enumerate(symbols))
-        encoder.vocab_size = len(symbols)
-        encoder.sot_token_id, encoder.eot_token_id = len(symbols) - 2, len(symbols) - 1
+    ranked = sorted(encoder.bpe_ranks.items(), key=lambda item: item[1])[:merges]
+    symbols = [encoder.decoder[i] for i in range(512 + len(ranked))] + list(_SPECIAL.values())
+    pattern = encoder.pat.pattern
+    for theirs, clips in _SPECIAL.items():
+        pattern = pattern.replace(theirs, regex.escape(clips))
+    encoder.pat = regex.compile(pattern, regex.IGNORECASE)
+    encoder.cache = {symbol: symbol for symbol in _SPECIAL.values()}
+    encoder.bpe_ranks = dict(ranked)
+    encoder.encoder = {symbol: i for i, symbol in enumerate(symbols)}
+    encoder.decoder = dict(enumerate(symbols))
+    encoder.vocab_size = len(symbols)
+    encoder.sot_token_id, encoder.eot_token_id = len(symbols) - 2, len(symbols) - 1
     return encoder
 
 

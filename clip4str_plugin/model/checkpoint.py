@@ -96,9 +96,7 @@ def _locate(source: str | Path) -> Path:
         from clip4str_plugin.model.download import fetch
 
         return fetch(PUBLISHED[name])
-    raise CheckpointError(
-        f"{name!r} is neither a file nor a known model; known are {', '.join(available_models())}"
-    )
+    raise CheckpointError(f"{name!r} is neither a file nor a known model; known are {', '.join(available_models())}")
 
 
 def save_pretrained(model: CLIP4STR, folder: str | Path, *, half: bool = False, name: str | None = None) -> None:
@@ -138,12 +136,7 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], CLIP4STRConfig
         raise CheckpointError(f"{path}: is empty; download it again")
     if len(head) == 9 and head[8:] == b"{" and struct.unpack("<Q", head[:8])[0] < path.stat().st_size:
         state, values = _read_safetensors(path)
-        if values is not None:
-            try:
-                return state, CLIP4STRConfig.from_dict(values)
-            except (TypeError, ValueError, KeyError) as e:
-                raise CheckpointError(f"{path}: its configuration is not usable: {e}") from None
-        return state, infer_config(state, {}, path)
+        return state, infer_config(state, {}, path) if values is None else _own_config(values, path)
     content = _read_pickle(path)
     return _interpret(content, path)
 
@@ -193,7 +186,16 @@ def _interpret(content: Any, path: Path) -> tuple[dict[str, Tensor], CLIP4STRCon
     if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise CheckpointError(f"{path}: holds no state dict (a mapping of names to tensors)")
     state = {re.sub(r"^(module\.|_orig_mod\.|model\.)+", "", str(name)): value for name, value in content.items()}
+    if isinstance(hyper.get("clip4str"), Mapping):  # written by our own training
+        return state, _own_config(dict(hyper["clip4str"]), path)
     return state, infer_config(state, hyper, path)
+
+
+def _own_config(values: dict[str, Any], path: Path) -> CLIP4STRConfig:
+    try:
+        return CLIP4STRConfig.from_dict(values)
+    except (TypeError, ValueError, KeyError) as e:
+        raise CheckpointError(f"{path}: its configuration is not usable: {e}") from None
 
 
 def _count(state: Mapping[str, Tensor], pattern: str) -> int:
@@ -221,7 +223,8 @@ def infer_config(state: Mapping[str, Tensor], hyper: Mapping[str, Any], path: Pa
     classes = shape("visual_decoder.head.weight")[0]
     grid = round((shape("clip_model.visual.positional_embedding")[0] - 1) ** 0.5)
     image_size = tuple(hyper.get("img_size", (grid * conv[-1],) * 2))
-    if (image_size[0] // conv[-1]) * (image_size[1] // conv[-1]) + 1 != state["clip_model.visual.positional_embedding"].shape[0]:
+    patches = (image_size[0] // conv[-1]) * (image_size[1] // conv[-1])
+    if shape("clip_model.visual.positional_embedding")[0] != patches + 1:
         raise CheckpointError(f"{path}: its image size {image_size} does not fit its positional embedding")
     settings = {_RENAMED[name]: value for name, value in hyper.items() if name in _RENAMED}
     if hyper:
@@ -242,7 +245,7 @@ def infer_config(state: Mapping[str, Tensor], hyper: Mapping[str, Any], path: Pa
         patch_size=conv[-1],
         text_width=text_width,
         text_layers=_count(state, r"clip_model\.transformer\.resblocks\.(\d+)\."),
-        image_size=image_size,  # type: ignore[arg-type]
+        image_size=image_size,
         vocab_size=shape("clip_model.token_embedding.weight")[0],
         text_positions=text_positions,
         decoder_depth=_count(state, r"visual_decoder\.layers\.(\d+)\."),
@@ -265,7 +268,8 @@ def _assign(model: CLIP4STR, state: dict[str, Tensor], source: str | Path) -> No
     """Put the tensors into the model, or say which are missing, unexpected or misshapen."""
     wanted = model.state_dict()
     # A scalar (CLIP's logit_scale) is stored as a vector of one element by some writers.
-    state = {k: v.reshape(()) if v.numel() == 1 and k in wanted and wanted[k].ndim == 0 else v for k, v in state.items()}
+    scalars = {name for name, tensor in wanted.items() if tensor.ndim == 0}
+    state = {k: v.reshape(()) if k in scalars and v.numel() == 1 else v for k, v in state.items()}
     problems = []
     if missing := sorted(wanted.keys() - state.keys()):
         problems.append(f"missing {_some(missing)}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -95,7 +95,7 @@ class CLIP4STR(nn.Module):
         return self.visual_decoder.pos_queries.dtype
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, **overrides: object) -> CLIP4STR:
+    def from_pretrained(cls, source: str | Path, **overrides: Any) -> CLIP4STR:
         """Load a published model by name, or a checkpoint file or folder. See ``load_model``."""
         from clip4str_plugin.model.checkpoint import load_model
 
@@ -120,7 +120,8 @@ class CLIP4STR(nn.Module):
             return self.clip_model.token_embedding(ids)
         tokens = caption_tokens(self.clip_model, ids)
         if self.config.cls_eot_memory:
-            return tokens[torch.arange(len(ids), device=ids.device), (ids == self.caption_tokenizer.eot_id).int().argmax(1)][:, None]
+            ends = (ids == self.caption_tokenizer.eot_id).int().argmax(1)
+            return tokens[torch.arange(len(ids), device=ids.device), ends][:, None]
         return tokens
 
     def cross_memory(self, memory: Tensor, text: Tensor) -> Tensor:
@@ -210,9 +211,7 @@ class CLIP4STR(nn.Module):
                 "resize the crops as clip4str_plugin.preprocess does"
             )
 
-    def _cross_keys_values(
-        self, memory: Tensor, captions: list[str], features: dict[str, Tensor]
-    ) -> list[KeysValues]:
+    def _cross_keys_values(self, memory: Tensor, captions: list[str], features: dict[str, Tensor]) -> list[KeysValues]:
         """Encode each distinct caption once (``features`` keeps them) and project the cross-modal memory."""
         new = [c for c in dict.fromkeys(captions) if c not in features]
         if new:
@@ -308,9 +307,8 @@ class CLIP4STR(nn.Module):
     ) -> Tensor:
         """Predict every position again, seeing all characters found before but its own (cloze).
 
-        Args:
-            logits: (N, L, C) of the reading to refine.
-            lengths: (N,) positions of it that count; the context of a crop is as long as its own reading.
+        ``logits`` (N, L, C) are the reading to refine and ``lengths`` (N,) its positions that count: the context
+        of a crop is as long as its own reading.
         """
         found = logits[:, :-1].argmax(-1)
         begin = found.new_full((len(found), 1), self.tokenizer.bos_id)

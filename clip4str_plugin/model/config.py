@@ -7,7 +7,16 @@ import string
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["CHARSET_36", "CHARSET_62", "CHARSET_94", "CLIP_MEAN", "CLIP_STD", "GEOMETRIES", "CLIP4STRConfig", "clip_config"]
+__all__ = [
+    "CHARSET_36",
+    "CHARSET_62",
+    "CHARSET_94",
+    "CLIP_MEAN",
+    "CLIP_STD",
+    "GEOMETRIES",
+    "CLIP4STRConfig",
+    "clip_config",
+]
 
 CHARSET_36 = string.digits + string.ascii_lowercase
 CHARSET_62 = CHARSET_36 + string.ascii_uppercase

@@ -47,9 +47,7 @@ class _Residual(nn.Module):
 
 
 def _down(inputs: int, outputs: int, stride: tuple[int, int]) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False), _Norm(outputs), nn.ReLU()
-    )
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False), _Norm(outputs), nn.ReLU())
 
 
 class ConvStemTransformer(nn.Module):

@@ -185,9 +185,10 @@ class Decoder(nn.Module):
         predicted at.
         """
         content = self.text_embed(tokens)
-        offset = 1 if start == 0 else 0
         positions = self.pos_queries[:, max(start - 1, 0) : start - 1 + tokens.shape[1]]
-        return torch.cat([content[:, :offset], content[:, offset:] + positions], dim=1) if offset else content + positions
+        if start > 0:
+            return content + positions
+        return torch.cat([content[:, :1], content[:, 1:] + positions], dim=1)
 
     def forward(
         self,

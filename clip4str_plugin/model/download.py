@@ -94,7 +94,7 @@ def _download(model: PublishedModel, target: Path, verify: bool, progress: bool)
             os.replace(part, unverified)
             _tag(part).unlink(missing_ok=True)
             raise DownloadError(
-                f"{url}: the SHA-256 of what arrived begins with {digest[:len(model.hash_prefix)]}, the file's name "
+                f"{url}: the SHA-256 of what arrived begins with {digest[: len(model.hash_prefix)]}, the file's name "
                 f"promises {model.hash_prefix}. Run again to download it anew. If that gives the same digits, the "
                 f"name may not mean a SHA-256: set CLIP4STR_VERIFY=0 to use the file as it is (kept as {unverified})"
             )

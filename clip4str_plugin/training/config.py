@@ -185,6 +185,8 @@ def load_config(source: str | Path, overrides: list[str] | None = None) -> Train
             raise Clip4StrError(f"{path}: unknown section {section!r}; known are {', '.join(_SECTIONS)}")
         known = {f.name for f in dataclasses.fields(_SECTIONS[section])}  # type: ignore[arg-type]
         if unknown := sorted(set(fields or {}) - known):
-            raise Clip4StrError(f"{path}: unknown field(s) {unknown} in {section!r}; known are {', '.join(sorted(known))}")
+            raise Clip4StrError(
+                f"{path}: unknown field(s) {unknown} in {section!r}; known are {', '.join(sorted(known))}"
+            )
         sections[section] = _SECTIONS[section](**(fields or {}))
     return TrainingConfig(**sections)

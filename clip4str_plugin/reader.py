@@ -1,0 +1,345 @@
+"""From pages to words in reading order: detect, cut lines into words, straighten, recognize, arrange."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clip4str_plugin.errors import Clip4StrError, DetectorError, PolygonError
+
+if TYPE_CHECKING:
+    from doctr.io import Document
+    from doctr.io.elements import Page as DoctrPage
+
+    from clip4str_plugin.detectors import Detections, Detector
+    from clip4str_plugin.model import CLIP4STR
+    from clip4str_plugin.recognizer import Recognition, Recognizer
+
+__all__ = ["Page", "Reader", "Word", "to_doctr_page"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Word:
+    """One word that was read.
+
+    Attributes:
+        text: at least one character.
+        confidence: the recognizer's, in [0, 1].
+        polygon: (K, 2) float32, K >= 4, pixels of the page, clockwise from the top left corner of the text.
+        line: index of its line on the page; lines are numbered in reading order.
+        block: index of its block (paragraph, sign, column), numbered likewise.
+        objectness: how sure the detector is that there is text; that of the line where the detector finds lines.
+        char_confidences: the recognizer's, one a character.
+    """
+
+    text: str
+    confidence: float
+    polygon: np.ndarray
+    line: int
+    block: int
+    objectness: float
+    char_confidences: tuple[float, ...] = ()
+
+    @property
+    def quad(self) -> np.ndarray:
+        """The polygon itself if it has four corners, else four corners around it; (4, 2) float32, in its order."""
+        if len(self.polygon) == 4:
+            return self.polygon
+        from clip4str_plugin.polygons import order_quad
+
+        return order_quad(self.polygon, self.polygon[0]).astype(np.float32)
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom of the upright rectangle around the polygon, in pixels."""
+        (left, top), (right, bottom) = self.polygon.min(axis=0), self.polygon.max(axis=0)
+        return float(left), float(top), float(right), float(bottom)
+
+
+@dataclass(eq=False)
+class Page:
+    """What was read on one page.
+
+    Attributes:
+        image: the page, (H, W, 3) uint8 RGB; None if it could not be read at all.
+        words: in reading order: the words of line 0, those of line 1 ...
+        seconds: time spent on it in the stages ``"detect"``, ``"rectify"`` (cutting lines and straightening) and
+            ``"recognize"``.
+        error: one line that says why there are no words; None if all went well.
+        source: file the page comes from, "" if it does not come from a file.
+        index: its place in that file, from 0; None in the place of a whole file that cannot be read.
+        dpi: pixels an inch, None if unknown.
+    """
+
+    image: np.ndarray | None
+    words: list[Word] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    error: str | None = None
+    source: str = ""
+    index: int | None = 0
+    dpi: float | None = None
+
+    @property
+    def width(self) -> int:
+        """Width in pixels, 0 without an image."""
+        return 0 if self.image is None else self.image.shape[1]
+
+    @property
+    def height(self) -> int:
+        """Height in pixels, 0 without an image."""
+        return 0 if self.image is None else self.image.shape[0]
+
+    @property
+    def blocks(self) -> list[list[list[Word]]]:
+        """The words, in lines, in blocks, all in reading order."""
+        blocks: list[list[list[Word]]] = []
+        previous: Word | None = None
+        for word in self.words:
+            if previous is None or word.block != previous.block:
+                blocks.append([])
+            if previous is None or word.line != previous.line:
+                blocks[-1].append([])
+            blocks[-1][-1].append(word)
+            previous = word
+        return blocks
+
+    @property
+    def lines(self) -> list[list[Word]]:
+        """The words, in lines, in reading order."""
+        return [line for block in self.blocks for line in block]
+
+    @property
+    def text(self) -> str:
+        """One line of text a line, words separated by blanks."""
+        return "\n".join(" ".join(word.text for word in line) for line in self.lines)
+
+
+class Reader:
+    """Reads pages from end to end.
+
+    A reader keeps no state between pages, so several threads may use one if its detector allows it.
+
+    >>> import numpy as np
+    >>> from clip4str_plugin import Reader
+    >>> document = Reader()([np.full((120, 300, 3), 255, np.uint8)])
+    >>> document.pages[0].dimensions
+    (120, 300)
+
+    Args:
+        detector: the name of an installed detector (see :func:`clip4str_plugin.load_detector`) or a detector.
+        recognizer: a recognizer, a model, or the name or file of one (see :func:`clip4str_plugin.load_model`).
+        page_batch_size: how many pages the detector gets at a time, and so how many are in memory.
+    """
+
+    def __init__(
+        self,
+        detector: str | Detector = "rapidocr",
+        recognizer: Recognizer | CLIP4STR | str | Path = "tiny",
+        *,
+        page_batch_size: int = 2,
+    ) -> None:
+        from clip4str_plugin.detectors import load_detector
+        from clip4str_plugin.hosting import as_recognizer
+
+        if page_batch_size < 1:
+            raise ValueError(f"page_batch_size is {page_batch_size}; it must be at least 1")
+        self.detector = load_detector(detector)
+        self.recognizer = as_recognizer(recognizer)
+        self.page_batch_size = page_batch_size
+
+    def __call__(self, pages: Iterable[np.ndarray], *, straight: bool = False) -> Document:
+        """Read pages into docTR's own document.
+
+        Args:
+            pages: uint8 RGB arrays (H, W, 3), of any sizes.
+            straight: whether words get upright boxes in place of four corners. Some of docTR's exports
+                (``export_as_xml``) take nothing else.
+
+        Returns:
+            a document with one page for each, geometry relative to the page's size, the detector's scores as
+            objectness.
+
+        Raises:
+            Clip4StrError: a page could not be read; use :meth:`stream` to go on with the others.
+        """
+        from doctr.io import Document
+
+        results = []
+        for index, page in enumerate(self.stream(pages)):
+            if page.error is not None:
+                raise Clip4StrError(f"page {index}: {page.error}")
+            results.append(to_doctr_page(page, index, straight=straight))
+        return Document(results)
+
+    def stream(self, pages: Iterable[np.ndarray]) -> Iterator[Page]:
+        """Read pages one after the other and give each as soon as it is done, in order.
+
+        Memory holds ``page_batch_size`` pages at a time. A page that fails is given with its ``error`` and without
+        words; the others are not affected.
+
+        Args:
+            pages: uint8 RGB arrays (H, W, 3), of any sizes.
+        """
+        iterator = iter(pages)
+        while batch := list(islice(iterator, self.page_batch_size)):
+            begin = time.perf_counter()
+            found = self._detect(batch)
+            seconds = (time.perf_counter() - begin) / len(batch)
+            for image, detections in zip(batch, found):
+                yield self._read(image, detections, seconds)
+
+    def _detect(self, images: Sequence[np.ndarray]) -> list[Detections | Exception]:
+        """What the detector finds on each page, or why it fails on it."""
+        from clip4str_plugin.detectors import check_page
+
+        try:
+            for image in images:
+                check_page(image)
+            found = self.detector(images)
+            if len(found) != len(images):
+                raise DetectorError(f"the detector gave {len(found)} results for {len(images)} pages")
+            return list(found)
+        except Exception as error:  # a detector may raise anything; one page must not cost the others
+            if len(images) == 1:
+                logger.debug("detection failed", exc_info=True)
+                return [error]
+        return [result for image in images for result in self._detect([image])]
+
+    def _read(self, image: np.ndarray, detections: Detections | Exception, detect_seconds: float) -> Page:
+        if isinstance(detections, Exception):
+            usable = image if isinstance(image, np.ndarray) and image.ndim == 3 else None
+            return Page(usable, error=f"no text could be detected: {_one_line(detections)}")
+        begin = time.perf_counter()
+        try:
+            regions = _cut(image, detections)
+            middle = time.perf_counter()
+            recognitions = self.recognizer([region.crop for region in regions])
+            end = time.perf_counter()
+            words = _arrange([(r, reading) for r, reading in zip(regions, recognitions) if reading.text], image.shape)
+        except Exception as error:  # as above
+            logger.debug("reading failed", exc_info=True)
+            return Page(image, error=f"the text could not be read: {_one_line(error)}")
+        return Page(image, words, {"detect": detect_seconds, "rectify": middle - begin, "recognize": end - middle})
+
+
+@dataclass(frozen=True, eq=False)
+class _Region:
+    polygon: np.ndarray
+    score: float
+    crop: np.ndarray
+
+
+def _cut(image: np.ndarray, detections: Detections) -> list[_Region]:
+    """Straighten every word that was detected; what encloses no pixel is left out."""
+    from clip4str_plugin.lines import split_lines
+    from clip4str_plugin.rectify import rectify
+
+    def attempt(function: Callable[..., Any], argument: Any) -> Any:
+        try:
+            return function(image, argument, start="top-left")
+        except PolygonError as error:
+            logger.info("a detected region is left out: %s", error)
+            return None
+
+    regions = []
+    for polygon, score in zip(detections.polygons, detections.scores.tolist()):
+        lines = [[polygon]] if detections.granularity == "word" else attempt(split_lines, [polygon]) or []
+        for word in (word for line in lines for word in line):
+            crop = attempt(rectify, word)
+            if crop is not None:
+                regions.append(_Region(word, score, crop))
+    return regions
+
+
+def _arrange(found: list[tuple[_Region, Recognition]], shape: tuple[int, ...]) -> list[Word]:
+    """Put words into lines, lines into blocks, and all into reading order."""
+    from clip4str_plugin.lines import group_lines
+
+    if not found:
+        return []
+    lines = group_lines([region.polygon for region, _ in found])
+    quads = [_around([found[index][0].polygon for index in line]) for line in lines]
+    words: list[Word] = []
+    line_number = 0
+    for block_number, block in enumerate(_group_blocks(quads, shape)):
+        for line in (lines[index] for index in block):
+            for region, reading in (found[index] for index in line):
+                words.append(
+                    Word(
+                        reading.text,
+                        reading.confidence,
+                        region.polygon,
+                        line_number,
+                        block_number,
+                        region.score,
+                        reading.char_confidences,
+                    )
+                )
+            line_number += 1
+    return words
+
+
+def _around(polygons: list[np.ndarray]) -> np.ndarray:
+    """Four corners around the words of a line, (4, 2), in reading order."""
+    from clip4str_plugin.polygons import order_quad
+
+    return order_quad(np.concatenate(polygons), polygons[0][0])
+
+
+def _group_blocks(quads: list[np.ndarray], shape: tuple[int, ...]) -> list[list[int]]:
+    """Group lines into blocks, both in reading order across columns, as docTR does.
+
+    Args:
+        quads: one a line, (4, 2) pixels.
+        shape: of the page, height and width first.
+
+    Returns:
+        for each block the indices of its lines.
+    """
+    from doctr.models.reading_order import resolve_reading_segments
+
+    height, width = shape[:2]
+    relative = [quad / (width, height) for quad in quads]
+    return resolve_reading_segments(relative, page_shape=(height, width), angle_geoms=relative)
+
+
+def to_doctr_page(page: Page, index: int = 0, *, straight: bool = False) -> DoctrPage:
+    """Convert a page to docTR's own; see :meth:`Reader.__call__`.
+
+    Args:
+        page: a page that has an image.
+        index: its place in the document.
+        straight: upright boxes in place of four corners.
+    """
+    from doctr.io import elements
+
+    size = np.array([page.width, page.height], dtype=np.float64)
+
+    def geometry(word: Word) -> Any:
+        points = np.clip(word.quad / size, 0, 1)
+        corners = [points.min(axis=0), points.max(axis=0)] if straight else points
+        return tuple(tuple(float(value) for value in point) for point in corners)
+
+    def doctr_word(word: Word) -> elements.Word:
+        upright = {"value": 0, "confidence": None}
+        return elements.Word(word.text, word.confidence, geometry(word), word.objectness, upright)
+
+    blocks = [
+        elements.Block([elements.Line([doctr_word(word) for word in line]) for line in block]) for block in page.blocks
+    ]
+    image = np.zeros((0, 0, 3), np.uint8) if page.image is None else page.image
+    return elements.Page(image, blocks, index, (page.height, page.width))
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, Clip4StrError) and text else f"{type(error).__name__}: {text}".rstrip(": ")

@@ -78,7 +78,7 @@ def test_half_precision_file_gives_a_float32_model(golden_model, tmp_path):
 
 def test_training_checkpoint(golden_model, golden_images, expected, tmp_path):
     content = {
-        "state_dict": {f"model.{k}": v for k, v in golden_model.state_dict().items()},
+        "state_dict": {f"model.{k}": v for k, v in golden_model.state_dict().items()} | {"head": torch.ones(1)},
         "hyper_parameters": {"clip4str": golden_model.config.to_dict(), "training": {}},
     }
     torch.save(content, tmp_path / "step=5.ckpt")

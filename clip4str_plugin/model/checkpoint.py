@@ -185,9 +185,12 @@ def _interpret(content: Any, path: Path) -> tuple[dict[str, Tensor], CLIP4STRCon
             content = content[key]
     if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise CheckpointError(f"{path}: holds no state dict (a mapping of names to tensors)")
+    own = hyper.get("clip4str")
+    if isinstance(own, Mapping):  # written by our own training, which keeps auxiliary heads beside the model
+        content = {name: value for name, value in content.items() if str(name).startswith("model.")}
     state = {re.sub(r"^(module\.|_orig_mod\.|model\.)+", "", str(name)): value for name, value in content.items()}
-    if isinstance(hyper.get("clip4str"), Mapping):  # written by our own training
-        return state, _own_config(dict(hyper["clip4str"]), path)
+    if isinstance(own, Mapping):
+        return state, _own_config(dict(own), path)
     return state, infer_config(state, hyper, path)
 
 

@@ -60,6 +60,8 @@ class LossConfig:
         image_detach: keep the cross-modal loss from reaching the image tower.
         ground_truth_context: the cross-modal decoder sees the label.
         cloze_context: the cross-modal decoder sees all of its context but the character to predict.
+        ctc_weight: weight of an auxiliary CTC loss on the image tokens, for towers whose tokens run from left to
+            right. It tells a tower that starts from random weights where the characters are; its head is not kept.
     """
 
     permutations: int = 6
@@ -67,6 +69,7 @@ class LossConfig:
     image_detach: bool = True
     ground_truth_context: bool = True
     cloze_context: bool = False
+    ctc_weight: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from clip4str_plugin.model import CLIP4STR
 from clip4str_plugin.model.charset import CharsetFilter
@@ -34,6 +35,8 @@ class RecognizerTraining(pl.LightningModule):
         self.model = model
         self.config = config
         self.save_hyperparameters({"clip4str": model.config.to_dict(), "training": config.to_dict()})
+        if config.loss.ctc_weight:
+            self.ctc_head = nn.Linear(model.config.visual_width, model.tokenizer.num_classes)
         self._normal_case = CharsetFilter(CHARSET_36)
         self._validated: list[dict[str, int]] = []
 
@@ -56,19 +59,34 @@ class RecognizerTraining(pl.LightningModule):
             ground_truth_context=config.ground_truth_context,
             cloze_context=config.cloze_context,
         )
-        self.log("loss", loss.total, prog_bar=True)
+        total = loss.total
+        if config.ctc_weight:
+            ctc = self._ctc_loss(loss.memory, labels)
+            self.log("loss_ctc", ctc)
+            total = total + config.ctc_weight * ctc
+        self.log("loss", total, prog_bar=True)
         self.log("loss_visual", loss.visual[0])
         if loss.cross:
             self.log("loss_cross", loss.cross[0])
         run = self.config.run
         self.log("samples", float((self.global_step + 1) * run.batch_size * run.accumulate * self.trainer.world_size))
-        return loss.total
+        return total
+
+    def _ctc_loss(self, memory: Tensor, labels: list[str]) -> Tensor:
+        """Align image tokens (N, M, D) and labels; the end token's class is the blank (Graves et al., 2006)."""
+        log_probs = self.ctc_head(memory).float().log_softmax(-1).transpose(0, 1)  # M, N, C
+        lengths = torch.tensor([len(label) for label in labels])
+        targets = self.model.tokenizer.encode(labels)[:, 1:-1].to(memory.device)
+        columns = torch.full_like(lengths, memory.shape[1])
+        return F.ctc_loss(log_probs, targets, columns, lengths, zero_infinity=True)
 
     def configure_optimizers(self) -> Any:
         """Return AdamW and its schedule, a function of the optimizer step alone."""
         config, run = self.config.optimizer, self.config.run
         lr = scaled_learning_rate(config.lr, run.batch_size, self.trainer.world_size, run.accumulate)
         groups = parameter_groups(self.model, lr, config.weight_decay, config.coef_lr, config.coef_wd)
+        if self.config.loss.ctc_weight:
+            groups.append({"params": list(self.ctc_head.parameters()), "lr": lr * config.coef_lr, "weight_decay": 0.0})
         optimizer = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), eps=1e-6)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer,

@@ -89,12 +89,14 @@ class PermutedLoss:
         visual: cross-entropy of the visual branch, one value a permutation, detached.
         cross: likewise of the cross-modal branch; empty when it is not trained.
         captions: captions the text encoder saw, one list a permutation.
+        memory: image tokens (N, M, D) of the batch, with their gradient.
     """
 
     total: Tensor
     visual: list[Tensor]
     cross: list[Tensor]
     captions: list[list[str]]
+    memory: Tensor
 
 
 def permuted_loss(
@@ -163,7 +165,7 @@ def permuted_loss(
             output = output.masked_fill(output == tokenizer.eos_id, tokenizer.pad_id)
             count = int((output != tokenizer.pad_id).sum())
     parts = [p.detach() for p in visual_parts], [p.detach() for p in cross_parts]
-    return PermutedLoss(total / tokens, *parts, captions)
+    return PermutedLoss(total / tokens, *parts, captions, memory)
 
 
 def _cross_entropy(logits: Tensor, output: Tensor, pad_id: int) -> Tensor:

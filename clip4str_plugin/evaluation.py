@@ -218,14 +218,14 @@ def main(args: argparse.Namespace, load: Callable[[dict[str, Any]], Recognizer])
         load: returns the recognizer for these changes to the model's configuration.
 
     Returns:
-        exit status: 1 if a set could not be read.
+        exit status: 1 if a set, or a sample of one, could not be read.
     """
     # The published tests reduce the captions to the charset of the test as well, which changes the readings.
     recognizer = load({"caption_charset": CHARSETS[args.charset]})
     with open(args.errors, "w", encoding="utf-8", newline="") if args.errors else nullcontext() as errors:
         done = [_evaluate_path(path, recognizer, CHARSETS[args.charset], errors) for path in args.paths]
     evaluations = [e for e in done if e is not None]
-    failed = len(evaluations) < len(done)
+    failed = len(evaluations) < len(done) or any(e.unreadable for e in evaluations)
     if len(evaluations) > 1:
         evaluations.append(combine(evaluations))
     if args.format == "json":

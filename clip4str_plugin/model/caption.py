@@ -59,6 +59,16 @@ class CaptionTokenizer:
         self.eot_id: int = self._encoder.eot_token_id
         self._row = lru_cache(maxsize=1 << 16)(self._encode)
 
+    @property
+    def merges(self) -> list[tuple[str, str]]:
+        """The byte-pair merges in use, most frequent first; merge k gives the symbol 512 + k."""
+        return list(self._encoder.bpe_ranks)
+
+    @property
+    def symbols(self) -> dict[str, int]:
+        """Ids of the vocabulary's symbols, which spell bytes in CLIP's way; ``</w>`` ends a word."""
+        return self._encoder.encoder
+
     def _encode(self, caption: str) -> tuple[int, ...]:
         ids = [self._encoder.sot_token_id, *self._encoder.encode(caption), self.eot_id]
         if len(ids) > self.context_length:

@@ -6,6 +6,7 @@ __all__ = [
     "DatasetError",
     "DetectorError",
     "DownloadError",
+    "ExportError",
     "HostError",
     "ImageError",
     "PolygonError",
@@ -42,3 +43,7 @@ class HostError(Clip4StrError, ImportError):
 
 class DatasetError(Clip4StrError, ValueError):
     """A set of labelled crops is missing or damaged."""
+
+
+class ExportError(Clip4StrError, ValueError):
+    """A model cannot be exported as asked."""

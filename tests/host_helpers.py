@@ -1,10 +1,13 @@
 """Stand-ins and pictures that the tests of several hosts share."""
 
+import socket
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import torch
 
 from clip4str_plugin.recognizer import Recognition
 
@@ -27,6 +30,9 @@ class Reader:
         self.word_confidence = confidence
         self.char_confidence = char_confidence
         self.shapes = []
+        # Adapters of torch hosts move the model and look up how long words may be.
+        self.model = torch.nn.Linear(1, 1)
+        self.model.config = SimpleNamespace(max_label_length=25)
 
     def __call__(self, crops, color="rgb"):
         return list(self.stream(crops, color))
@@ -60,3 +66,41 @@ def real_reader(**options):
         return _rapidocr_recognizer()(TextRecInput(img=np.ascontiguousarray(crop[..., ::-1]))).txts[0].replace(" ", "")
 
     return Reader(read, **options)
+
+
+def random_clip4str():
+    """A real but small CLIP4STR with random weights."""
+    from clip4str_plugin.model import CLIP4STR
+    from clip4str_plugin.model.config import clip_config
+
+    torch.manual_seed(0)
+    config = clip_config(
+        embed_dim=64,
+        vision_width=64,
+        vision_layers=1,
+        patch_size=16,
+        text_width=64,
+        text_layers=1,
+        image_size=(32, 64),
+        max_label_length=6,
+    )
+    return CLIP4STR(config).eval()
+
+
+def network_refused(monkeypatch):
+    """Make every attempt to open a connection fail the test."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def put_text(page, text, origin, size=1.5, thickness=3, color=(0, 0, 0)):
+    """Draw a word and return the box around it, (4, 2)."""
+    (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, thickness)
+    cv2.putText(page, text, origin, cv2.FONT_HERSHEY_SIMPLEX, size, color, thickness, cv2.LINE_AA)
+    x, y = origin
+    margin = thickness + 2
+    left, top, right, bottom = x - margin, y - height - margin, x + width + margin, y + margin
+    return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float32)

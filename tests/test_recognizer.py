@@ -35,7 +35,7 @@ class ShadeReader(nn.Module):
         self.batches = []
         self.barrier = None
 
-    def generate(self, images, allowed=None):
+    def generate(self, images, allowed=None, complete=True):
         assert not torch.is_grad_enabled()
         assert not self.training
         assert images.dtype == self.weight.dtype
@@ -251,7 +251,7 @@ def test_confidence(confidence):
 )
 def test_confidence_of_unequal_characters(confidence, expected):
     class Fixed(ShadeReader):
-        def generate(self, images, allowed=None):
+        def generate(self, images, allowed=None, complete=True):
             rest = lambda p: [(1 - p) / 3] * 3  # noqa: E731
             probs = torch.tensor([[[0.03, 0.9, 0.03, 0.04], [0.2, 0.2, 0.5, 0.1], [0.8, *rest(0.8 - 1e-9)]]])
             return SimpleNamespace(logits=probs.log(), lengths=torch.tensor([3]))
@@ -264,7 +264,7 @@ def test_confidence_of_unequal_characters(confidence, expected):
 
 def test_confidence_without_end_token():
     class Endless(ShadeReader):
-        def generate(self, images, allowed=None):
+        def generate(self, images, allowed=None, complete=True):
             logits = torch.zeros(len(images), 6, 4)
             logits[..., A] = 3.0
             return SimpleNamespace(logits=logits, lengths=torch.full((len(images),), 6))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -110,7 +110,7 @@ def _list_folder(path: str, recursive: bool) -> list[str]:
 
 def read_pages(
     path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, dpi: float = PDF_DPI
-) -> Iterator[PageImage | Unreadable]:
+) -> Generator[PageImage | Unreadable, None, None]:
     """Read a file page by page; memory holds one page at a time.
 
     The content decides what the file is, not its suffix. A TIFF and a PDF give all their pages, other files that hold

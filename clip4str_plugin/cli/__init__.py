@@ -1,0 +1,81 @@
+"""The ``clip4str`` command: one small module a sub-command, imported only when it is the one that runs.
+
+To add a sub-command, write a module with ``add_arguments(parser)`` and ``run(args) -> exit status`` and name it in
+`COMMANDS`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS = {
+    "read": ("clip4str_plugin.cli.read", "find the text in photos, scans and PDFs, and read it"),
+    "recognize": ("clip4str_plugin.cli.recognize", "read images that hold one word each"),
+    "evaluate": ("clip4str_plugin.cli.evaluate", "measure word accuracy on labelled data sets"),
+    "models": ("clip4str_plugin.cli.models", "list the models that can be named"),
+    "plugins": ("clip4str_plugin.cli.plugins", "list what installed packages plug in, and whether it works"),
+}
+"""Name of each sub-command -> its module and what it does, in the order of the help text."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: the arguments, without the program's name; None takes those of the process.
+
+    Returns:
+        exit status: 0 if all went well, 1 if something could not be read or fetched, 2 if the command line is wrong.
+    """
+    from clip4str_plugin.errors import CheckpointError, Clip4StrError, DetectorError, HostError
+
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        args = _parse(arguments)
+    except SystemExit as stop:  # argparse has said why
+        return stop.code if isinstance(stop.code, int) else 2
+    if args.verbose:
+        import logging
+
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    try:
+        return args.run(args)
+    except BrokenPipeError:  # whoever read our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except (CheckpointError, DetectorError, HostError, UsageError) as error:
+        print(f"clip4str {args.command}: error: {error}", file=sys.stderr)
+        return 2
+    except (Clip4StrError, OSError) as error:
+        print(f"clip4str {args.command}: error: {error}", file=sys.stderr)
+        return 1
+
+
+class UsageError(ValueError):
+    """The command line asks for something that cannot be."""
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    from clip4str_plugin import __version__
+
+    parser = argparse.ArgumentParser(prog="clip4str", description="CLIP4STR scene-text recognition.")
+    parser.add_argument("--version", action="version", version=f"clip4str-plugin {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    wanted = next((argument for argument in arguments if not argument.startswith("-")), None)
+    for name, (module_name, summary) in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        if name == wanted:
+            module = import_module(module_name)
+            module.add_arguments(command)
+            command.add_argument("--verbose", action="store_true", help="say on standard error what is passed over")
+            command.set_defaults(run=module.run)
+    return parser.parse_args(arguments)

@@ -1,0 +1,72 @@
+"""The way of the input: files in the order given, errors in their place, progress on a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING, TypeVar
+
+from clip4str_plugin.images import PageImage, Unreadable, find_files, read_pages
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["process", "report"]
+
+Result = TypeVar("Result")
+
+
+def process(
+    args: argparse.Namespace, function: Callable[[Iterator[np.ndarray]], Iterator[Result]]
+) -> Iterator[tuple[PageImage | Unreadable, Result | None]]:
+    """Send all pages through a function that keeps their order, and pair each with its result.
+
+    Args:
+        args: parsed with ``add_input_arguments``; the progress bar looks at ``output`` too.
+        function: takes pages, (H, W, 3) uint8 RGB, and gives one result each.
+
+    Yields:
+        page and result; or, in the place of what cannot be read, what is wrong with it and None.
+    """
+    waiting: deque[PageImage | Unreadable] = deque()
+
+    def readable() -> Iterator[np.ndarray]:
+        for page in _pages(args):
+            waiting.append(page)
+            if isinstance(page, PageImage):
+                yield page.pixels
+
+    for result in function(readable()):
+        while isinstance(waiting[0], Unreadable):
+            yield waiting.popleft(), None
+        yield waiting.popleft(), result
+    yield from ((page, None) for page in waiting)
+
+
+def report(error: str) -> None:
+    """Print one line to standard error, above the progress bar if there is one."""
+    from tqdm import tqdm
+
+    tqdm.write(f"error: {error}", file=sys.stderr)
+
+
+def _pages(args: argparse.Namespace) -> Iterator[PageImage | Unreadable]:
+    import warnings
+
+    from tqdm import tqdm
+
+    # Pillow remarks on every oddity of a file; what matters comes as an error.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    files = list(find_files(args.paths, recursive=args.recursive))
+    # Lines that appear on the same terminal are progress enough, and would tear the bar.
+    hidden = not sys.stderr.isatty() or (args.output is None and sys.stdout.isatty())
+    with tqdm(files, unit="file", disable=hidden, leave=False, file=sys.stderr) as bar:
+        for file in bar:
+            if isinstance(file, Unreadable):
+                yield file
+                continue
+            with closing(read_pages(file, max_pixels=args.max_pixels, dpi=args.dpi)) as pages:
+                yield from pages

@@ -1,0 +1,180 @@
+"""Options that several sub-commands share, and the objects they stand for."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from clip4str_plugin.cli import UsageError
+
+if TYPE_CHECKING:
+    from clip4str_plugin.detectors import Detector
+    from clip4str_plugin.recognizer import Recognizer
+
+__all__ = [
+    "add_charset_argument",
+    "add_detector_arguments",
+    "add_input_arguments",
+    "add_model_arguments",
+    "build_detector",
+    "build_recognizer",
+    "positive",
+]
+
+
+def positive(text: str) -> int:
+    """Parse a whole number of at least 1; for ``type=`` of argparse."""
+    value = int(text.replace("_", ""))
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
+
+
+def add_input_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the paths and how they are read."""
+    from clip4str_plugin.images import MAX_PIXELS, PDF_DPI
+
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="image, PDF, or folder of them")
+    group = parser.add_argument_group("input")
+    group.add_argument("--recursive", action="store_true", help="search folders within folders too")
+    group.add_argument(
+        "--max-pixels",
+        type=positive,
+        default=MAX_PIXELS,
+        metavar="N",
+        help="refuse larger pages (default: %(default)s)",
+    )
+    group.add_argument(
+        "--dpi", type=positive, default=PDF_DPI, metavar="N", help="resolution for PDF pages (default: %(default)s)"
+    )
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add which model reads, and how."""
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "--model", default="tiny", metavar="NAME|FILE", help="see `clip4str models` (default: %(default)s, built in)"
+    )
+    group.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
+    group.add_argument(
+        "--precision", choices=["fp32", "bf16"], default="fp32", help="of the arithmetic (default: %(default)s)"
+    )
+    group.add_argument(
+        "--batch-size", type=positive, default=32, metavar="N", help="words read at a time (default: %(default)s)"
+    )
+    group.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: one a core)")
+    group.add_argument(
+        "--confidence",
+        choices=["product", "mean", "min", "geometric"],
+        default="product",
+        help="how a word's follows from those of its characters (default: %(default)s)",
+    )
+
+
+def add_charset_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the restriction of what may be read."""
+    parser.add_argument("--charset", metavar="CHARACTERS", help="read only these, for example 0123456789")
+
+
+def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add which detector finds the text."""
+    group = parser.add_argument_group("detector")
+    group.add_argument(
+        "--detector",
+        default="rapidocr",
+        metavar="NAME[:ARCH]",
+        help="see `clip4str plugins` (default: %(default)s, works offline)",
+    )
+    group.add_argument(
+        "--detector-option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="passed on to the detector, for example max_side=4096; may be repeated",
+    )
+
+
+def build_recognizer(args: argparse.Namespace, overrides: dict[str, Any] | None = None) -> Recognizer:
+    """Load the model and wrap it as the options say.
+
+    Args:
+        args: parsed with `add_model_arguments`.
+        overrides: changes to the model's configuration.
+
+    Raises:
+        Clip4StrError: the model cannot be loaded.
+        UsageError: device or charset do not exist.
+    """
+    import torch
+
+    from clip4str_plugin.model import load_model
+    from clip4str_plugin.recognizer import Recognizer
+
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    name = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"the device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
+    model = load_model(args.model, device=name, **(overrides or {}))
+    try:
+        return Recognizer(
+            model,
+            batch_size=args.batch_size,
+            dtype={"fp32": torch.float32, "bf16": torch.bfloat16}[args.precision],
+            confidence=args.confidence,
+            charset=getattr(args, "charset", None),
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def build_detector(args: argparse.Namespace) -> Detector:
+    """Load the detector that the options name.
+
+    ``--threads`` and ``--device`` go to detectors whose factory takes them.
+
+    Args:
+        args: parsed with `add_model_arguments` and `add_detector_arguments`.
+
+    Raises:
+        Clip4StrError: the detector cannot be loaded.
+        UsageError: an option is not of the form KEY=VALUE.
+    """
+    from clip4str_plugin.detectors import load_detector
+
+    options = {}
+    for item in args.detector_option:
+        key, equals, value = item.partition("=")
+        if not equals or not key.isidentifier():
+            raise UsageError(f"--detector-option takes KEY=VALUE, not {item!r}")
+        options[key] = _value(value)
+    taken = _parameters(args.detector)
+    general = {"threads": args.threads, "device": args.device}
+    chosen = {key: value for key, value in general.items() if value is not None and key in taken}
+    return load_detector(args.detector, **{**chosen, **options})
+
+
+def _parameters(detector: str) -> set[str]:
+    """The names of the parameters that a detector's factory has, none if it cannot be loaded."""
+    from clip4str_plugin.detectors import DETECTOR_GROUP
+    from clip4str_plugin.plugins import find_plugins
+
+    try:
+        return {
+            name
+            for plugin in find_plugins(DETECTOR_GROUP, detector.partition(":")[0])
+            for name in inspect.signature(plugin.load()).parameters
+        }
+    except Exception:  # load_detector will say what is wrong
+        return set()
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {"true": True, "false": False, "none": None}.get(text.lower(), text)

@@ -1,0 +1,77 @@
+"""``clip4str read``: photos, scans and PDFs from end to end."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from clip4str_plugin.cli import options
+from clip4str_plugin.writers import FORMATS
+
+if TYPE_CHECKING:
+    from clip4str_plugin.cli.outputs import FileNames
+    from clip4str_plugin.images import PageImage, Unreadable
+    from clip4str_plugin.reader import Page
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the sub-command."""
+    options.add_input_arguments(parser)
+    options.add_detector_arguments(parser)
+    options.add_model_arguments(parser)
+    options.add_charset_argument(parser)
+    group = parser.add_argument_group("output")
+    group.add_argument("--format", choices=FORMATS, default="text", help="(default: %(default)s)")
+    group.add_argument(
+        "--output", metavar="PATH", help="file, or folder for a file an input (default: standard output)"
+    )
+    group.add_argument("--overlay", metavar="FOLDER", help="draw what was read and where, a picture a page")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read everything; 1 if something could not be read, else 0."""
+    from clip4str_plugin.cli.inputs import process, report
+    from clip4str_plugin.cli.outputs import FileNames, open_writer
+    from clip4str_plugin.reader import Reader
+
+    if args.format == "page" and args.output is None and len(args.paths) > 1:
+        from clip4str_plugin.cli import UsageError
+
+        raise UsageError("PAGE XML holds one page a file; name a folder with --output")
+    reader = Reader(options.build_detector(args), options.build_recognizer(args))
+    overlays = FileNames(args.overlay, ".overlay.jpg") if args.overlay else None
+    failed = False
+    with open_writer(args) as writer:
+        for origin, result in process(args, reader.stream):
+            page = _placed(origin, result)
+            if page.error is not None:
+                failed = True
+                report(page.error)
+            writer.write(page)
+            if overlays is not None and page.image is not None:
+                _save_overlay(page, overlays)
+    return int(failed)
+
+
+def _placed(origin: PageImage | Unreadable, page: Page | None) -> Page:
+    """Say on the page where it comes from."""
+    from clip4str_plugin.images import Unreadable
+    from clip4str_plugin.reader import Page
+
+    if isinstance(origin, Unreadable) or page is None:
+        return Page(None, error=getattr(origin, "error", None), source=origin.source, index=origin.index)
+    page.source, page.index, page.dpi = origin.source, origin.index, origin.dpi
+    if page.error is not None:
+        where = f"page {origin.index + 1}: " if origin.index else ""
+        page.error = f"{origin.source}: {where}{page.error}"
+    return page
+
+
+def _save_overlay(page: Page, names: FileNames) -> None:
+    from PIL import Image
+
+    from clip4str_plugin.writers.overlay import draw_overlay
+
+    Image.fromarray(draw_overlay(page)).save(names.name(page.source, page.index), quality=90)

@@ -1,0 +1,46 @@
+"""``clip4str recognize``: images that hold one word each."""
+
+from __future__ import annotations
+
+import argparse
+
+from clip4str_plugin.cli import options
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the sub-command."""
+    options.add_input_arguments(parser)
+    options.add_model_arguments(parser)
+    options.add_charset_argument(parser)
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "--format", choices=["text", "jsonl"], default="text", help="one line an image (default: %(default)s)"
+    )
+    group.add_argument("--output", metavar="FILE", help="(default: standard output)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read every crop; 1 if something could not be read, else 0."""
+    from clip4str_plugin.cli.inputs import process, report
+    from clip4str_plugin.cli.outputs import open_output
+    from clip4str_plugin.images import Unreadable
+    from clip4str_plugin.writers.json_pages import encode
+
+    recognizer = options.build_recognizer(args)
+    failed = False
+    with open_output(args) as stream:
+        for origin, recognition in process(args, recognizer.stream):
+            record: dict[str, object] = {"image": origin.source}
+            if isinstance(origin, Unreadable) or recognition is None:
+                failed = True
+                record["error"] = getattr(origin, "error", None)
+                report(str(record["error"]))
+            else:
+                record |= {"text": recognition.text, "confidence": round(recognition.confidence, 6)}
+            # As text, an empty line stands in the place of what cannot be read.
+            line = encode(record) if args.format == "jsonl" else str(record.get("text", "")).encode()
+            stream.write(line + b"\n")
+            stream.flush()
+    return int(failed)

@@ -204,7 +204,7 @@ def _look_up(model: PublishedModel, target: Path) -> str:
     except urllib.error.HTTPError as error:
         _give_up(model, target, model.index, f"the server answers {error.code} {error.reason}", error)
     except (OSError, http.client.HTTPException) as error:
-        _give_up(model, target, model.index, f"no connection ({error})", error)
+        _give_up(model, target, model.index, f"no connection ({getattr(error, 'reason', error)})", error)
     except (ValueError, KeyError, TypeError) as error:
         _give_up(model, target, model.index, f"not the description of a record ({error!r})", error)
     for key, url in files.items():

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from clip4str_plugin.model.caption import CaptionTokenizer
+from clip4str_plugin.model.adaption import build_adapter
 from clip4str_plugin.model.charset import CharsetFilter, Tokenizer
 from clip4str_plugin.model.config import CLIP4STRConfig
-from clip4str_plugin.model.decoder import Decoder, KeysValues
+from clip4str_plugin.model.decoder import Decoder, select_rows
 from clip4str_plugin.model.encoders import build_clip, caption_tokens, image_tokens
+from clip4str_plugin.model.search import Search
+from clip4str_plugin.model.text_towers import build_caption_tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,8 +67,9 @@ class CLIP4STR(nn.Module):
         self.config = config
         self.tokenizer = Tokenizer(config.charset)
         self.caption_filter = CharsetFilter(config.caption_charset)
-        self.caption_tokenizer = CaptionTokenizer(config.context_length, config.caption_merges)
+        self.caption_tokenizer = build_caption_tokenizer(config)
         self.clip_model = build_clip(config)
+        self.adapter = build_adapter(config)
         self.visual_decoder = self._decoder(config.visual_width)
         if config.cross_branch:
             self.cross_decoder = self._decoder(config.embed_dim)
@@ -111,7 +114,11 @@ class CLIP4STR(nn.Module):
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Return the visual branch's memory, (N, M, D), for normalised images (N, 3, H, W)."""
-        return image_tokens(self.clip_model, images, project=self.config.share_dim)
+        if self.adapter is None:
+            return image_tokens(self.clip_model, images, project=self.config.share_dim)
+        inputs: list[Tensor] = []
+        memory = image_tokens(self.clip_model, images, block_inputs=inputs)
+        return self.adapter(memory, inputs)
 
     def encode_text(self, captions: Sequence[str]) -> Tensor:
         """Return the text encoder's tokens, (N, context_length, D), for captions as they are given."""
@@ -126,12 +133,15 @@ class CLIP4STR(nn.Module):
 
     def cross_memory(self, memory: Tensor, text: Tensor) -> Tensor:
         """Join image tokens and text tokens to the cross-modal branch's memory, (N, M + L, D)."""
+        memory = self.cross_image_memory(memory)
+        return torch.cat([memory, text.to(memory.dtype)], dim=1)
+
+    def cross_image_memory(self, memory: Tensor) -> Tensor:
+        """Return the part of the cross-modal branch's memory that comes from the image, (N, M, D)."""
         if not self.config.share_dim:
             visual = self.clip_model.visual
             memory = visual.head(memory) if hasattr(visual, "head") else memory @ visual.proj
-        if self.config.cls_eot_memory:
-            memory = memory[:, :1]
-        return torch.cat([memory, text.to(memory.dtype)], dim=1)
+        return memory[:, :1] if self.config.cls_eot_memory else memory
 
     def caption(self, logits: Tensor, lengths: Tensor) -> list[str]:
         """Return the caption of each row of visual logits, reduced to the caption charset."""
@@ -162,6 +172,7 @@ class CLIP4STR(nn.Module):
         max_length: int | None = None,
         refine_iters: int | None = None,
         allowed: Tensor | None = None,
+        complete: bool = True,
     ) -> Decoding:
         """Read normalised crops and tell how they were read.
 
@@ -170,36 +181,46 @@ class CLIP4STR(nn.Module):
             max_length: as in ``forward``.
             refine_iters: as in ``forward``.
             allowed: (C,) bool, the classes that may be predicted (see ``Tokenizer.class_mask``).
+            complete: False saves refining most positions beyond the first end token of each crop; their logits are
+                then those of a certain end token, and texts and probabilities are the same.
         """
         self._check(images)
         refine_iters = self.config.refine_iters if refine_iters is None else refine_iters
         positions = self.config.max_label_length + 1
         if max_length is not None:
             positions = min(max_length + 1, positions)
+
         forbidden = None if allowed is None else ~allowed.to(self.device)
+
+        def search(decoder: Decoder) -> Search:
+            ids = self.tokenizer
+            return Search(decoder, ids.bos_id, ids.eos_id, positions, max_length is None, forbidden)
 
         memory = self.encode_image(images.to(self.device, self.dtype))
         visual_memory = self.visual_decoder.memory_keys_values(memory)
-        start = self._greedy if self.config.decode_ar else self._parallel
-        early_stop = max_length is None
-        visual, visual_lengths = start(self.visual_decoder, visual_memory, positions, None, early_stop, forbidden)
+        visual_search = search(self.visual_decoder)
+        first = visual_search.greedy if self.config.decode_ar else visual_search.parallel
+        visual, visual_lengths = first(visual_memory)
         if not self.config.cross_branch:
             for _ in range(refine_iters):
-                visual = self._refine(self.visual_decoder, visual_memory, visual, visual_lengths, positions, forbidden)
+                visual = visual_search.refine(visual_memory, visual, visual_lengths, complete)
                 visual_lengths = torch.full_like(visual_lengths, positions)
             return Decoding(visual, visual_lengths, visual, visual_lengths, ())
 
-        features: dict[str, Tensor] = {}
+        cross_search, cross_memory = search(self.cross_decoder), CrossMemory(self, memory)
         captions = [self.caption(visual, visual_lengths)]
-        cross_memory = self._cross_keys_values(memory, captions[-1], features)
-        cross, lengths = start(self.cross_decoder, cross_memory, positions, visual_lengths, early_stop, forbidden)
+        cross_memory.show(captions[-1])
+        lengths = visual_lengths
+        if self.config.decode_ar:  # both branches read nearly every crop alike
+            cross = cross_search.check(cross_memory.keys_values, visual.argmax(-1), lengths)
+        else:
+            cross, _ = cross_search.parallel(cross_memory.keys_values, lengths)
         for _ in range(refine_iters):
-            visual = self._refine(self.visual_decoder, visual_memory, visual, visual_lengths, positions, forbidden)
+            visual = visual_search.refine(visual_memory, visual, visual_lengths, complete)
             visual_lengths = torch.full_like(visual_lengths, positions)
             captions.append(self.caption(visual, visual_lengths))
-            if captions[-1] != captions[-2]:
-                cross_memory = self._cross_keys_values(memory, captions[-1], features)
-            cross = self._refine(self.cross_decoder, cross_memory, cross, lengths, positions, forbidden)
+            cross_memory.show(captions[-1])
+            cross = cross_search.refine(cross_memory.keys_values, cross, lengths, complete)
             lengths = torch.full_like(lengths, positions)
         return Decoding(cross, lengths, visual, visual_lengths, tuple(tuple(c) for c in captions))
 
@@ -211,113 +232,42 @@ class CLIP4STR(nn.Module):
                 "resize the crops as clip4str_plugin.preprocess does"
             )
 
-    def _cross_keys_values(self, memory: Tensor, captions: list[str], features: dict[str, Tensor]) -> list[KeysValues]:
-        """Encode each distinct caption once (``features`` keeps them) and project the cross-modal memory."""
-        new = [c for c in dict.fromkeys(captions) if c not in features]
-        if new:
-            features.update(zip(new, self.encode_text(new)))
-        text = torch.stack([features[c] for c in captions]) if captions else self.encode_text([])
-        return self.cross_decoder.memory_keys_values(self.cross_memory(memory, text))
 
-    def _blank(self, rows: int, positions: int, like: Tensor) -> Tensor:
-        """Return logits (N, T, C) of a certain end token."""
-        logits = like.new_full((rows, positions, self.tokenizer.num_classes), float("-inf"))
-        logits[..., self.tokenizer.eos_id] = 0
-        return logits
+class CrossMemory:
+    """The cross-modal memory of N crops while their captions change.
 
-    def _greedy(
-        self,
-        decoder: Decoder,
-        memory: list[KeysValues],
-        positions: int,
-        lengths: Tensor | None,
-        early_stop: bool,
-        forbidden: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
-        """Decode one position after another.
+    Keys and values of the image are projected once, those of a caption once for each distinct caption; a new caption
+    replaces the old one in place.
 
-        A crop takes ``lengths`` steps if given, else until its first end token; those that have ended leave
-        the batch.
+    Args:
+        model: has the cross-modal branch.
+        memory: (N, M, D) image tokens.
 
-        Returns:
-            logits (N, longest, C) and the number of steps of each crop, (N,).
-        """
-        n = len(memory[0][0])
-        logits = self._blank(n, positions, memory[0][0])
-        steps = torch.full((n,), positions, device=logits.device) if lengths is None else lengths
-        rows = torch.arange(n, device=logits.device)
-        state = decoder.start(memory)
-        tokens = torch.full((n,), self.tokenizer.bos_id, device=logits.device)
-        for i in range(positions):
-            alive = (steps[rows] > i).nonzero()[:, 0]
-            if len(alive) == 0:
-                break
-            # Copying the survivors costs as much as a step, so a few ended crops are carried along.
-            if len(alive) < 0.875 * len(rows):
-                rows, tokens, state = rows[alive], tokens[alive], state.select(alive)
-                alive = torch.arange(len(rows), device=rows.device)
-            step_logits = decoder.step(tokens, state)
-            if forbidden is not None:
-                step_logits = step_logits.masked_fill(forbidden, float("-inf"))
-            logits[rows[alive], i] = step_logits[alive]
-            tokens = step_logits.argmax(-1)
-            if lengths is None and early_stop:
-                ended = rows[alive][tokens[alive] == self.tokenizer.eos_id]
-                steps[ended] = i + 1
-        return logits[:, : int(steps.max()) if n else 0], steps
+    Attributes:
+        keys_values: for the cross-modal decoder, one pair a layer, (N, h, M + L, D/h).
+    """
 
-    def _parallel(
-        self,
-        decoder: Decoder,
-        memory: list[KeysValues],
-        positions: int,
-        lengths: Tensor | None,
-        early_stop: bool,
-        forbidden: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
-        """Decode all positions in one pass from the begin token alone.
+    def __init__(self, model: CLIP4STR, memory: Tensor) -> None:
+        self._model = model
+        self._image = model.cross_decoder.memory_keys_values(model.cross_image_memory(memory))
+        self._shown: list[str | None] = [None] * len(memory)
+        self.keys_values = self._image
 
-        Our own definition: the published code has a switch for it, but fails when it is set. Every query sees
-        the begin token only; a crop then keeps the positions up to its first end token, as if it had been
-        decoded step by step.
-        """
-        n = len(memory[0][0])
-        tokens = torch.full((n, 1), self.tokenizer.bos_id, device=memory[0][0].device)
-        visible = torch.ones(positions, 1, dtype=torch.bool, device=tokens.device)
-        logits = decoder(tokens, memory, visible, visible[:1], positions)
-        if forbidden is not None:
-            logits = logits.masked_fill(forbidden, float("-inf"))
-        if lengths is None:
-            is_end = logits.argmax(-1) == self.tokenizer.eos_id
-            lengths = torch.where(is_end.any(1), is_end.int().argmax(1) + 1, positions)
-            if not early_stop:
-                lengths = torch.full_like(lengths, positions)
-        beyond = torch.arange(positions, device=tokens.device) >= lengths[:, None]
-        logits = torch.where(beyond[..., None], self._blank(n, positions, logits), logits)
-        return logits[:, : int(lengths.max()) if n else 0], lengths
-
-    def _refine(
-        self,
-        decoder: Decoder,
-        memory: list[KeysValues],
-        logits: Tensor,
-        lengths: Tensor,
-        positions: int,
-        forbidden: Tensor | None,
-    ) -> Tensor:
-        """Predict every position again, seeing all characters found before but its own (cloze).
-
-        ``logits`` (N, L, C) are the reading to refine and ``lengths`` (N,) its positions that count: the context
-        of a crop is as long as its own reading.
-        """
-        found = logits[:, :-1].argmax(-1)
-        begin = found.new_full((len(found), 1), self.tokenizer.bos_id)
-        tokens = torch.cat([begin, found], dim=1)  # N, L
-        index = torch.arange(tokens.shape[1], device=tokens.device)
-        ended = (tokens == self.tokenizer.eos_id).cumsum(1) > 0
-        visible = ~ended & (index < lengths[:, None])
-        position = torch.arange(positions, device=tokens.device)
-        cloze = index != position[:, None] + 1  # Q, L
-        mask = cloze & visible[:, None, None, :]  # N, 1, Q, L
-        refined = decoder(tokens, memory, mask, mask[:, :, : tokens.shape[1]], positions)
-        return refined if forbidden is None else refined.masked_fill(forbidden, float("-inf"))
+    def show(self, captions: Sequence[str]) -> None:
+        """Make the captions, one a crop, part of the memory."""
+        rows = [i for i, (new, old) in enumerate(zip(captions, self._shown)) if new != old]
+        self._shown = list(captions)
+        if not rows:
+            return
+        distinct = {caption: i for i, caption in enumerate(dict.fromkeys(captions[i] for i in rows))}
+        text = self._model.encode_text(list(distinct)).to(self._image[0][0].dtype)
+        which = torch.tensor([distinct[captions[i]] for i in rows], device=text.device)
+        new = select_rows(self._model.cross_decoder.memory_keys_values(text), which)
+        if self.keys_values is self._image:  # the first captions of all crops
+            self.keys_values = [
+                (torch.cat([k, text_k], dim=2), torch.cat([v, text_v], dim=2))
+                for (k, v), (text_k, text_v) in zip(self._image, new)
+            ]
+            return
+        for (k, v), (text_k, text_v) in zip(self.keys_values, new):
+            k[rows, :, -text_k.shape[2] :], v[rows, :, -text_v.shape[2] :] = text_k, text_v

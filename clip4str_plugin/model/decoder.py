@@ -7,13 +7,15 @@ Models", ECCV 2022. A query stream (positions) attends to a content stream (toke
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Attention", "Decoder", "DecoderLayer", "GreedyState"]
+__all__ = ["Attention", "Decoder", "DecoderLayer", "GreedyState", "KeysValues", "select_rows"]
 
 
 class Attention(nn.Module):
@@ -41,10 +43,11 @@ class Attention(nn.Module):
         return self._split(k), self._split(v)
 
     def forward(self, x: Tensor, keys_values: tuple[Tensor, Tensor], mask: Tensor | None = None) -> Tensor:
-        """Attend from x, (N, Q, D), to keys and values; mask is broadcast to (N, h, Q, L), True where visible."""
+        """Attend from x, (N, Q, D) or (1, Q, D), to keys and values; mask is for (N, h, Q, L), True where visible."""
         dim = x.shape[-1]
-        q = self._split(F.linear(x, self.in_proj_weight[:dim], self.in_proj_bias[:dim]))
         k, v = keys_values
+        # Positions that are not yet mixed with a crop's content come once for all crops.
+        q = self._split(F.linear(x, self.in_proj_weight[:dim], self.in_proj_bias[:dim])).expand(k.shape[0], -1, -1, -1)
         dropout = self.dropout if self.training else 0.0
         if q.device.type == "cpu" and torch.is_grad_enabled():
             # The fused kernel's backward pass is slow on the CPU.
@@ -80,7 +83,7 @@ class DecoderLayer(nn.Module):
         memory: tuple[Tensor, Tensor],
         mask: Tensor | None,
     ) -> Tensor:
-        """Update one stream x, (N, Q, D), given keys and values of the content and of the memory."""
+        """Update one stream x, (N, Q, D) or (1, Q, D), given keys and values of the content and of the memory."""
         x = x + self.dropout(self.self_attn(x_normed, content, mask))
         x = x + self.dropout(self.cross_attn(self.norm1(x), memory))
         hidden = self.dropout(F.gelu(self.linear1(self.norm2(x))))
@@ -103,6 +106,11 @@ class TokenEmbedding(nn.Module):
 KeysValues = tuple[Tensor, Tensor]
 
 
+def select_rows(memory: list[KeysValues], rows: Tensor) -> list[KeysValues]:
+    """Return the keys and values of some of the crops; rows (n,) int64."""
+    return [(k[rows], v[rows]) for k, v in memory]
+
+
 @dataclass
 class GreedyState:
     """What a row-by-row decoding keeps between two steps, for N crops.
@@ -122,7 +130,7 @@ class GreedyState:
     def select(self, rows: Tensor) -> GreedyState:
         """Return the state of some of the crops; rows (n,) int64."""
         return GreedyState(
-            [(k[rows], v[rows]) for k, v in self.memory],
+            select_rows(self.memory, rows),
             [k[rows] for k in self.keys],
             [v[rows] for v in self.values],
             self.step,
@@ -153,7 +161,8 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         self.pos_queries = nn.Parameter(torch.empty(1, num_positions, dim))
-        self.layers = nn.ModuleList(DecoderLayer(dim, heads, mlp_ratio, dropout) for _ in range(depth))
+        layers = nn.ModuleList(DecoderLayer(dim, heads, mlp_ratio, dropout) for _ in range(depth))
+        self.layers = cast("Sequence[DecoderLayer]", layers)
         self.text_embed = TokenEmbedding(num_tokens, dim)
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, num_classes)
@@ -176,7 +185,9 @@ class Decoder(nn.Module):
 
     def memory_keys_values(self, memory: Tensor) -> list[KeysValues]:
         """Project the memory, (N, M, D), once for every layer; the result serves any number of passes."""
-        return [layer.cross_attn.keys_values(memory) for layer in self.layers]
+        pairs = (layer.cross_attn.keys_values(memory) for layer in self.layers)
+        # Every pass reads them head by head.
+        return [(k.contiguous(), v.contiguous()) for k, v in pairs]
 
     def embed(self, tokens: Tensor, start: int = 0) -> Tensor:
         """Embed tokens (N, L) at positions start..start+L-1 as content (N, L, D).
@@ -196,23 +207,24 @@ class Decoder(nn.Module):
         memory: list[KeysValues],
         query_mask: Tensor,
         content_mask: Tensor | None = None,
-        num_queries: int | None = None,
+        positions: slice | None = None,
     ) -> Tensor:
-        """Predict all positions in one pass.
+        """Predict several positions in one pass.
 
         Args:
             tokens: (N, L) int64 context, begin token first.
             memory: result of ``memory_keys_values``.
             query_mask: bool, broadcast to (N, 1, Q, L), True where position q may see token l.
             content_mask: likewise (N, 1, L, L) for the content stream, which only decoders of several layers have.
-            num_queries: positions Q to predict, from the first; as many as tokens if None.
+            positions: the Q positions to predict; the first L if None.
 
         Returns:
             (N, Q, C) logits.
         """
         content = self.dropout(self.embed(tokens))
-        query = self.pos_queries[:, : num_queries or tokens.shape[1]].expand(len(tokens), -1, -1)
-        query = self.dropout(query)
+        query = self.pos_queries[:, positions or slice(tokens.shape[1])]
+        if self.training:
+            query = self.dropout(query.expand(len(tokens), -1, -1))
         for i, layer in enumerate(self.layers):
             normed = layer.norm_c(content)
             keys_values = layer.self_attn.keys_values(normed)
@@ -236,7 +248,7 @@ class Decoder(nn.Module):
         """
         i = state.step
         content = self.embed(tokens[:, None], start=i)
-        query = self.pos_queries[:, i : i + 1].expand(len(tokens), -1, -1)
+        query = self.pos_queries[:, i : i + 1]
         for depth, layer in enumerate(self.layers):
             normed = layer.norm_c(content)
             keys, values = state.keys[depth], state.values[depth]

@@ -54,9 +54,8 @@ class Word:
         """The polygon itself if it has four corners, else four corners around it; (4, 2) float32, in its order."""
         if len(self.polygon) == 4:
             return self.polygon
-        from clip4str_plugin.polygons import order_quad
-
-        return order_quad(self.polygon, self.polygon[0]).astype(np.float32)
+        half = len(self.polygon) // 2  # where the upper side ends and the lower one begins
+        return _enclose(self.polygon, self.polygon[[0, half - 1, half, -1]])
 
     @property
     def box(self) -> tuple[float, float, float, float]:
@@ -267,7 +266,7 @@ def _arrange(found: list[tuple[_Region, Recognition]], shape: tuple[int, ...]) -
     if not found:
         return []
     lines = group_lines([region.polygon for region, _ in found])
-    quads = [_around([found[index][0].polygon for index in line]) for line in lines]
+    quads = [_surround([found[index][0].polygon for index in line]) for line in lines]
     words: list[Word] = []
     line_number = 0
     for block_number, block in enumerate(_group_blocks(quads, shape)):
@@ -288,11 +287,29 @@ def _arrange(found: list[tuple[_Region, Recognition]], shape: tuple[int, ...]) -
     return words
 
 
-def _around(polygons: list[np.ndarray]) -> np.ndarray:
-    """Four corners around the words of a line, (4, 2), in reading order."""
-    from clip4str_plugin.polygons import order_quad
+def _surround(polygons: list[np.ndarray]) -> np.ndarray:
+    """Four corners around the words of a line, as `_enclose` gives them."""
+    first, last = polygons[0], polygons[-1]
+    half = len(last) // 2
+    ends = np.stack([first[0], last[half - 1], last[half], first[-1]])
+    return _enclose(np.concatenate(polygons), ends)
 
-    return order_quad(np.concatenate(polygons), polygons[0][0])
+
+def _enclose(points: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """The smallest rectangle around points.
+
+    Args:
+        points: (K, 2).
+        ends: (4, 2), roughly where the text has its top left, top right, bottom right and bottom left.
+
+    Returns:
+        (4, 2) float32, in that order.
+    """
+    from clip4str_plugin.polygons import minimum_area_rectangle
+
+    corners = minimum_area_rectangle(points)
+    turns = [np.roll(corners, -turn, axis=0) for turn in range(4)]
+    return min(turns, key=lambda turn: float(np.hypot(*(turn - ends).T).sum())).astype(np.float32)
 
 
 def _group_blocks(quads: list[np.ndarray], shape: tuple[int, ...]) -> list[list[int]]:

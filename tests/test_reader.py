@@ -1,0 +1,320 @@
+import json
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from clip4str_plugin.detectors import Detections
+from clip4str_plugin.errors import Clip4StrError
+from clip4str_plugin.reader import Page, Reader, to_doctr_page
+from clip4str_plugin.recognizer import Recognition
+
+
+class ColourDetector:
+    """Finds what it is told to find, page by page of the same content."""
+
+    def __init__(self, found):
+        self.found = found
+        self.batches = []
+
+    def __call__(self, pages):
+        self.batches.append(len(pages))
+        return [self.found(page) if callable(self.found) else self.found for page in pages]
+
+
+class ColourRecognizer:
+    """Reads a crop as the red and green of its middle: (3, 7, ..) is the word "3-7"."""
+
+    def __call__(self, crops, color="rgb"):
+        return [self.read(crop) for crop in crops]
+
+    def read(self, crop):
+        red, green, blue = crop[crop.shape[0] // 2, crop.shape[1] // 2]
+        if blue == 1:
+            return Recognition("", 0.0, ())
+        text = f"{red}-{green}"
+        return Recognition(text, 1 - green / 256, (0.9,) * len(text))
+
+
+def box(left, top, width, height):
+    return np.array([[left, top], [left + width, top], [left + width, top + height], [left, top + height]], np.float32)
+
+
+def paint(page, polygon, colour):
+    image = Image.fromarray(page)
+    ImageDraw.Draw(image).polygon([tuple(point) for point in polygon.tolist()], fill=colour)
+    page[:] = np.asarray(image)
+
+
+@pytest.fixture
+def grid():
+    """Two columns of three lines of two words; word "L-W" is word W of line L of its column, right column from 10."""
+    page = np.full((400, 1000, 3), 255, np.uint8)
+    polygons = []
+    for column, left in enumerate((50, 600)):
+        for line in range(3):
+            for word in range(2):
+                polygon = box(left + 150 * word, 60 + 50 * line, 130, 30)
+                paint(page, polygon, (10 * column + line, word, 0))
+                polygons.append(polygon)
+    order = np.random.default_rng(0).permutation(len(polygons))
+    scores = 0.5 + np.arange(len(polygons)) / 100
+    return page, Detections([polygons[i] for i in order], scores[order], "word")
+
+
+def reader_of(found, recognizer=None, **options):
+    return Reader(ColourDetector(found), recognizer or ColourRecognizer(), **options)
+
+
+# ---------------------------------------------------------------- order
+
+
+def test_words_come_in_reading_order_column_by_column(grid):
+    page, detections = grid
+    (result,) = reader_of(detections).stream([page])
+    assert result.text == "0-0 0-1\n1-0 1-1\n2-0 2-1\n10-0 10-1\n11-0 11-1\n12-0 12-1"
+    assert [word.line for word in result.words] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    assert [word.block for word in result.words] == [0] * 6 + [1] * 6
+    assert [[len(line) for line in block] for block in result.blocks] == [[2, 2, 2], [2, 2, 2]]
+
+
+def test_everything_stays_with_its_word(grid):
+    page, detections = grid
+    (result,) = reader_of(detections).stream([page])
+    expected = [0.5 + index / 100 for index in range(12)]
+    np.testing.assert_allclose([word.objectness for word in result.words], expected, atol=1e-6)
+    for word in result.words:
+        line, number = map(int, word.text.split("-"))
+        assert word.confidence == 1 - number / 256
+        assert len(word.char_confidences) == len(word.text)
+        left = (600 if line >= 10 else 50) + 150 * number
+        np.testing.assert_array_equal(word.polygon, box(left, 60 + 50 * (line % 10), 130, 30))
+
+
+def test_what_encloses_nothing_and_what_reads_as_nothing_is_left_out():
+    page = np.zeros((100, 400, 3), np.uint8)
+    boxes = [box(10, 10, 80, 30), box(110, 10, 80, 30), box(210, 10, 80, 0.2), box(310, 10, 80, 30)]
+    for index, polygon in enumerate(boxes):
+        paint(page, polygon, (index, 0, 1 if index == 1 else 0))
+    (result,) = reader_of(Detections(boxes, [0.1, 0.2, 0.3, 0.4])).stream([page])
+    assert [word.text for word in result.words] == ["0-0", "3-0"]
+    np.testing.assert_allclose([word.objectness for word in result.words], [0.1, 0.4])
+
+
+def test_lines_are_cut_into_words():
+    image = Image.new("RGB", (600, 120), "white")
+    ImageDraw.Draw(image).text((30, 40), "three short words", fill="black", font=ImageFont.load_default(36))
+    line = box(26, 36, 330, 44)
+
+    class CountingRecognizer:
+        def __call__(self, crops, color="rgb"):
+            return [Recognition(f"{index}:{crop.shape[1]}", 0.5, (0.5,)) for index, crop in enumerate(crops)]
+
+    (result,) = reader_of(Detections([line], [0.7], "line"), CountingRecognizer()).stream([np.asarray(image)])
+    assert [word.text.split(":")[0] for word in result.words] == ["0", "1", "2"]
+    assert {word.line for word in result.words} == {0}
+    np.testing.assert_allclose([word.objectness for word in result.words], 0.7)
+    lefts = [word.box[0] for word in result.words]
+    assert lefts == sorted(lefts)
+
+
+def test_turned_text_keeps_its_direction():
+    page = np.full((300, 300, 3), 255, np.uint8)
+    upside_down = np.array([[250, 150], [50, 150], [50, 120], [250, 120]], np.float32)
+    paint(page, upside_down, (1, 0, 0))
+    paint(page, box(160, 120, 90, 30), (2, 0, 0))  # the left half, for who stands on his head
+
+    class HalvesRecognizer:
+        def __call__(self, crops, color="rgb"):
+            return [Recognition(f"{crop[15, 20, 0]}{crop[15, -20, 0]}", 0.5, (0.5, 0.5)) for crop in crops]
+
+    (result,) = reader_of(Detections([upside_down], [0.7]), HalvesRecognizer()).stream([page])
+    assert result.text == "21"
+    np.testing.assert_array_equal(result.words[0].quad, upside_down)
+
+
+def test_curved_polygons():
+    angles = np.linspace(np.pi, 2 * np.pi, 7)
+    arc = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    polygon = (np.concatenate([150 * arc, 110 * arc[::-1]]) + 200).astype(np.float32)
+    page = np.full((400, 400, 3), 255, np.uint8)
+    paint(page, polygon, (1, 2, 0))
+    (result,) = reader_of(Detections([polygon], [0.5])).stream([page])
+    (word,) = result.words
+    np.testing.assert_array_equal(word.polygon, polygon)
+    assert word.quad.shape == (4, 2)
+    assert word.quad[0] == pytest.approx([50, 50], abs=1)
+    document = reader_of(Detections([polygon], [0.5]))([page])
+    assert len(document.pages[0].blocks[0].lines[0].words[0].geometry) == 4
+
+
+# ---------------------------------------------------------------- docTR's document
+
+
+def test_document(grid):
+    page, detections = grid
+    document = reader_of(detections)([page, page])
+    assert document.render().startswith("0-0 0-1\n1-0 1-1\n2-0 2-1\n\n10-0 10-1")
+    first, second = document.pages
+    assert (first.dimensions, first.page_idx, second.page_idx) == ((400, 1000), 0, 1)
+    np.testing.assert_array_equal(first.page, page)
+    word = first.blocks[0].lines[1].words[1]
+    assert (word.value, word.confidence) == ("1-1", 1 - 1 / 256)
+    assert word.objectness_score == pytest.approx(0.53)
+    np.testing.assert_allclose(word.geometry, [[0.2, 0.275], [0.33, 0.275], [0.33, 0.35], [0.2, 0.35]], atol=1e-6)
+    restored = type(document).from_dict(json.loads(json.dumps(document.export())))
+    assert restored.render() == document.render()
+
+
+def test_document_with_upright_boxes_exports_to_xml(grid):
+    page, detections = grid
+    document = reader_of(detections)([page], straight=True)
+    np.testing.assert_allclose(
+        document.pages[0].blocks[0].lines[0].words[0].geometry, [[0.05, 0.15], [0.18, 0.225]], atol=1e-6
+    )
+    ((xml, _),) = document.export_as_xml()
+    assert b">10-1<" in xml
+    assert document.pages[0].synthesize().shape == page.shape
+
+
+def test_page_without_text():
+    page = np.zeros((50, 60, 3), np.uint8)
+    document = reader_of(Detections([], []))([page])
+    assert document.render() == ""
+    assert document.export()["pages"][0]["blocks"] == []
+    assert document.export_as_xml()
+
+
+def test_geometry_stays_on_the_page():
+    page = np.zeros((50, 60, 3), np.uint8)
+    document = reader_of(Detections([box(-10, -10, 100, 100)], [0.5]))([page])
+    points = np.array(document.pages[0].blocks[0].lines[0].words[0].geometry)
+    assert points.min() == 0
+    assert points.max() == 1
+
+
+def test_a_page_that_failed_can_still_be_converted():
+    assert to_doctr_page(Page(None, error="x"), 3).page_idx == 3
+
+
+# ---------------------------------------------------------------- streaming
+
+
+def test_pages_are_detected_in_small_batches_and_given_at_once(grid):
+    page, detections = grid
+    pulled = []
+
+    def pages():
+        for index in range(7):
+            pulled.append(index)
+            yield page
+
+    reader = reader_of(detections, page_batch_size=3)
+    stream = reader.stream(pages())
+    assert not pulled
+    next(stream)
+    assert pulled == [0, 1, 2]
+    assert len(list(stream)) == 6
+    assert reader.detector.batches == [3, 3, 1]
+
+
+def test_seconds(grid):
+    page, detections = grid
+    for result in reader_of(detections).stream([page, page]):
+        assert list(result.seconds) == ["detect", "rectify", "recognize"]
+        assert all(0 <= seconds < 10 for seconds in result.seconds.values())
+
+
+def test_no_pages():
+    assert list(reader_of(Detections([], [])).stream([])) == []
+    assert reader_of(Detections([], []))([]).pages == []
+
+
+def test_several_threads(grid):
+    page, detections = grid
+    reader = reader_of(detections)
+    texts = []
+    threads = [threading.Thread(target=lambda: texts.extend(p.text for p in reader.stream([page] * 5))) for _ in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(texts) == 20
+    assert len(set(texts)) == 1
+
+
+# ---------------------------------------------------------------- failures
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4])
+def test_a_page_the_detector_fails_on_does_not_cost_the_others(grid, batch):
+    page, detections = grid
+    bad = page.copy()
+    bad[0, 0] = 99
+
+    def found(image):
+        if image[0, 0, 0] == 99:
+            raise RuntimeError("out of luck\nand more")
+        return detections
+
+    results = list(reader_of(found, page_batch_size=batch).stream([page, bad, page, page, bad]))
+    assert [result.error is None for result in results] == [True, False, True, True, False]
+    assert [len(result.words) for result in results] == [12, 0, 12, 12, 0]
+    assert results[1].error == "no text could be detected: RuntimeError: out of luck and more"
+    np.testing.assert_array_equal(results[1].image, bad)
+
+
+def test_a_page_the_recognizer_fails_on_does_not_cost_the_others(grid):
+    page, detections = grid
+    bad = np.full_like(page, 200)
+
+    class MoodyRecognizer(ColourRecognizer):
+        def __call__(self, crops, color="rgb"):
+            if crops[0].min() == 200:
+                raise ValueError("no thanks")
+            return super().__call__(crops)
+
+    results = list(reader_of(detections, MoodyRecognizer()).stream([page, bad, page]))
+    assert [len(result.words) for result in results] == [12, 0, 12]
+    assert results[1].error == "the text could not be read: ValueError: no thanks"
+
+
+def test_pages_of_a_wrong_kind_are_named(grid):
+    page, detections = grid
+    wrong = [page.astype(np.float32), page[..., 0], np.zeros((0, 10, 3), np.uint8), "page.png"]
+    results = list(reader_of(detections).stream([*wrong, page]))
+    assert [len(result.words) for result in results] == [0, 0, 0, 0, 12]
+    assert "uint8 RGB" in results[0].error
+    assert "uint8 RGB" in results[3].error
+    assert "holds no pixel" in results[2].error
+
+
+def test_a_detector_that_miscounts_is_not_believed(grid):
+    page, detections = grid
+    reader = Reader(lambda pages: [detections], ColourRecognizer())
+    results = list(reader.stream([page, page]))
+    assert [len(result.words) for result in results] == [12, 12], "one by one it is right"
+    results = list(Reader(lambda pages: [], ColourRecognizer()).stream([page]))
+    assert "0 results for 1 pages" in results[0].error
+
+
+def test_calling_a_reader_raises(grid):
+    page, detections = grid
+    with pytest.raises(Clip4StrError, match="page 1: no text could be detected"):
+        reader_of(detections)([page, page[..., 0]])
+
+
+def test_interrupts_are_not_caught(grid):
+    page, _ = grid
+
+    def found(image):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(reader_of(found).stream([page]))
+
+
+def test_batch_size_is_checked():
+    with pytest.raises(ValueError, match="page_batch_size is 0"):
+        reader_of(Detections([], []), page_batch_size=0)

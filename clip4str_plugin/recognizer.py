@@ -204,7 +204,7 @@ class Recognizer:
         images = images.to(weight.device, non_blocking=True)
         images = normalize(images, config.mean, config.std, weight.dtype)
         allowed = None if self._allowed is None else self._allowed.to(weight.device)
-        decoding = self.model.generate(images, allowed=allowed)
+        decoding = self.model.generate(images, allowed=allowed, complete=False)
         return self.model.tokenizer.decode(decoding.logits, decoding.lengths)
 
 

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clip4str_plugin.detectors import Detections, Detector, check_page, load_detector, orient_detections
+from clip4str_adapters.doctr_family import to_detections
+from clip4str_plugin.detectors import Detections, Detector, check_page, load_detector
 from clip4str_plugin.errors import DetectorError
 from clip4str_plugin.hosting import as_recognizer, import_host
 
@@ -78,16 +79,7 @@ class _Detector:
         for page in pages:
             check_page(page)
         found = self.predictor(pages) if pages else []
-        return [self._convert(page, np.concatenate(list(classes.values()))) for page, classes in zip(pages, found)]
-
-    @staticmethod
-    def _convert(page: np.ndarray, boxes: np.ndarray) -> Detections:
-        """Turn docTR's boxes, relative (N, 5, 2) with the score as fifth point or straight (N, 5), to pixels."""
-        if boxes.ndim == 2:
-            quads, scores = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2), boxes[:, 4]
-        else:
-            quads, scores = boxes[:, :4], boxes[:, 4, 0]
-        return orient_detections(list(quads * page.shape[1::-1]), scores, "word")
+        return [to_detections(page, np.concatenate(list(classes.values()))) for page, classes in zip(pages, found)]
 
 
 def recognition_predictor(
@@ -104,7 +96,7 @@ def recognition_predictor(
     Args:
         arch: ``"clip4str_"`` and the name of a model, the path of one, a model, or a recognizer.
         split_wide_crops: read crops that are wider than words can be in pieces, see
-            :class:`~clip4str_adapters.doctr_modules.CLIP4STRPredictor`.
+            :class:`~clip4str_adapters.doctr_family.WordReader`.
         **options: for the recognizer, as in :class:`clip4str_plugin.Recognizer`. Here the confidence of a word is the
             ``"mean"`` of its characters' unless said otherwise, as docTR's own transformers report it.
     """

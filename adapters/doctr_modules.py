@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,15 +11,11 @@ from doctr.models.builder import DocumentBuilder, KIEDocumentBuilder
 from doctr.models.kie_predictor import KIEPredictor as DoctrKIEPredictor
 from doctr.models.predictor import OCRPredictor as DoctrOCRPredictor
 from doctr.models.recognition.predictor._utils import remap_preds, split_crops
-from scipy.spatial import KDTree
 from torch import nn
 
-from clip4str_plugin.detectors import Detections, Detector
-from clip4str_plugin.errors import DetectorError, PolygonError
-from clip4str_plugin.lines import find_words, split_lines
-from clip4str_plugin.polygons import checked_polygon, order_quad
+from clip4str_adapters.doctr_family import AlignedScores, DetectorBoxes, PerspectiveCrops, WordReader
+from clip4str_plugin.detectors import Detector
 from clip4str_plugin.recognizer import Recognizer
-from clip4str_plugin.rectify import Strip, rectify
 
 __all__ = ["CLIP4STRPredictor", "DetectorPredictor", "KIEPredictor", "OCRPredictor"]
 
@@ -34,25 +27,21 @@ class CLIP4STRPredictor(nn.Module):
     their number. The module moves and converts with ``to``, ``half``, ``bfloat16`` ...; the model inside stays in
     evaluation mode even when the predictor around it is switched to training.
 
-    Wide crops: CLIP4STR reads up to ``max_label_length`` characters (25 as published) and a character is about half as
-    wide as the crop is high. A crop whose aspect ratio is over ``critical_ar``, half that length, cannot be one word it
-    can read. It is cut at its blanks, which come back as blanks in the text, and what is still too wide is read in
-    windows of ``target_ar`` that overlap by ``overlap_ratio`` and are merged by docTR. docTR's own limit of 8 is meant
-    for 32 x 128 inputs and would cut words that CLIP4STR reads whole.
-
     Args:
         recognizer: reads the crops; its ``confidence`` is what the words carry.
-        split_wide_crops: whether to treat wide crops this way, or to read each as one word.
+        split_wide_crops: what to do with crops too wide for a word, see
+            :class:`~clip4str_adapters.doctr_family.WordReader`.
     """
 
     def __init__(self, recognizer: Recognizer, split_wide_crops: bool = True) -> None:
         super().__init__()
-        self.recognizer = recognizer
         self.model = recognizer.model.eval()
-        self.split_wide_crops = split_wide_crops
-        self.critical_ar = recognizer.model.config.max_label_length / 2
-        self.target_ar = round(0.75 * self.critical_ar)
-        self.overlap_ratio = 0.5
+        self.reader = WordReader(recognizer, split_wide_crops, split_crops, remap_preds)
+
+    @property
+    def recognizer(self) -> Recognizer:
+        """What reads the crops."""
+        return self.reader.recognizer
 
     def train(self, mode: bool = True) -> CLIP4STRPredictor:
         """Set the mode of this module; the model inside is for inference only and stays as it is."""
@@ -62,164 +51,31 @@ class CLIP4STRPredictor(nn.Module):
 
     @torch.inference_mode()
     def forward(self, crops: Sequence[np.ndarray], **kwargs: Any) -> list[tuple[str, float]]:
-        """Read word crops.
-
-        Args:
-            crops: uint8 RGB arrays (h, w, 3), views welcome; a crop without pixels reads as ``("", 0.0)``.
-            **kwargs: ignored; docTR passes the same ones to the detector.
-
-        Returns:
-            text and confidence of each crop, in their order.
-        """
-        words: list[np.ndarray] = []
-        counts: list[int] = []
-        for crop in crops:
-            pieces = self._cut_at_blanks(crop)
-            words += pieces
-            counts.append(len(pieces))
-        windows, is_split = words, False
-        if self.split_wide_crops:
-            windows, window_map, is_split = split_crops(
-                [word if word.size else np.zeros((1, 1, 3), np.uint8) for word in words],
-                self.critical_ar,
-                self.target_ar,
-                self.overlap_ratio,
-            )
-        read = [(found.text, float(found.confidence)) for found in self.recognizer.stream(windows)]
-        if is_split:
-            read = remap_preds(read, window_map, self.overlap_ratio)
-        read = [pair if word.size else ("", 0.0) for pair, word in zip(read, words)]
-        remaining = iter(read)
-        return [_join([next(remaining) for _ in range(count)]) for count in counts]
-
-    def _cut_at_blanks(self, crop: np.ndarray) -> list[np.ndarray]:
-        height, width = crop.shape[:2]
-        if not (self.split_wide_crops and crop.size and width > self.critical_ar * height):
-            return [crop]
-        ends = [
-            (int(left * width), max(int(left * width) + 1, round(right * width))) for left, right in find_words(crop)
-        ]
-        return [crop[:, start:end] for start, end in ends]
-
-
-def _join(words: list[tuple[str, float]]) -> tuple[str, float]:
-    if len(words) == 1:
-        return words[0]
-    words = [(text, confidence) for text, confidence in words if text]
-    return " ".join(text for text, _ in words), float(np.mean([value for _, value in words])) if words else 0.0
+        """Read word crops, see :class:`~clip4str_adapters.doctr_family.WordReader`."""
+        return self.reader(crops)
 
 
 class DetectorPredictor(nn.Module):
-    """Any detector of ours or of third parties in the place of docTR's ``DetectionPredictor``.
+    """A detector of ours in the place of docTR's ``DetectionPredictor``.
 
-    docTR works with quadrilaterals of words. Lines are cut into words, each with the score of its line. A word with
-    more than four points stands in the document as the rectangle around it; :class:`OCRPredictor` still crops it along
-    its curve.
-
-    Args:
-        detector: see :mod:`clip4str_plugin.detectors`.
-        assume_straight_pages: give upright boxes around the polygons instead of the polygons.
+    Arguments and results are those of :class:`~clip4str_adapters.doctr_family.DetectorBoxes`; the boxes of a page come
+    as docTR's only class, ``"words"``.
     """
 
     def __init__(self, detector: Detector, assume_straight_pages: bool = True) -> None:
         super().__init__()
-        self.detector = detector
-        self.assume_straight_pages = assume_straight_pages
-        # Where docTR looks up how to read the maps of `return_maps`.
-        self.model = SimpleNamespace(postprocessor=SimpleNamespace(bin_thresh=0.5))
+        self.boxes = DetectorBoxes(detector, assume_straight_pages)
+        self.model = self.boxes.model
 
     def forward(self, pages: list[np.ndarray], return_maps: bool = False, **kwargs: Any) -> Any:
-        """Detect words.
-
-        Args:
-            pages: uint8 RGB arrays (H, W, 3).
-            return_maps: also return float32 maps (H, W, 1), 1 inside the polygons, from which docTR estimates angles.
-            **kwargs: ignored; docTR passes the same ones to the recognizer.
-
-        Returns:
-            for each page ``{"words": boxes}``, relative: (N, 5) with the score last if pages are straight, else
-            (N, 5, 2) with the score in the fifth point. With ``return_maps``, a pair of these and the maps.
-        """
-        found = self.detector(pages)
-        if len(found) != len(pages):
-            raise DetectorError(f"the detector {self.detector!r} returned {len(found)} results for {len(pages)} pages")
-        words = [_words(page, detections) for page, detections in zip(pages, found)]
-        notes = _notes.get()
-        if notes is not None:
-            notes.polygons = [polygons for polygons, _ in words]
-        boxes = [{"words": self._relative(page, *found)} for page, found in zip(pages, words)]
-        return (boxes, [_fill(page, polygons) for page, (polygons, _) in zip(pages, words)]) if return_maps else boxes
-
-    def _relative(self, page: np.ndarray, polygons: list[np.ndarray], scores: np.ndarray) -> np.ndarray:
-        quads = np.asarray([_quad_of(polygon) for polygon in polygons], np.float32).reshape(-1, 4, 2)
-        quads = np.clip(quads / np.asarray(page.shape[1::-1], np.float32), 0, 1)
-        if self.assume_straight_pages:
-            return np.concatenate([quads.min(axis=1), quads.max(axis=1), scores[:, None]], axis=1)
-        return np.concatenate([quads, np.broadcast_to(scores[:, None, None], (len(scores), 1, 2))], axis=1)
+        """Detect words."""
+        found = self.boxes(pages, return_maps)
+        boxes = [{"words": page} for page in (found[0] if return_maps else found)]
+        return (boxes, found[1]) if return_maps else boxes
 
 
-def _words(page: np.ndarray, detections: Detections) -> tuple[list[np.ndarray], np.ndarray]:
-    """Polygons of words, (K, 2) float32 pixels, and their scores, (N,); unreadable ones are left out."""
-    polygons: list[np.ndarray] = []
-    scores: list[float] = []
-    for polygon, score in zip(detections.polygons, detections.scores):
-        try:
-            if detections.granularity == "line":
-                words = split_lines(page, [polygon], start="top-left")[0]
-            else:
-                words = [Strip.of(polygon, "top-left").polygon(0, 1)]
-        except PolygonError:
-            continue
-        polygons += words
-        scores += [float(score)] * len(words)
-    return polygons, np.asarray(scores, np.float32)
-
-
-def _quad_of(polygon: np.ndarray) -> np.ndarray:
-    """Four corners for docTR, the text's top left first: the polygon itself or the rectangle around a curved one."""
-    if len(polygon) == 4:
-        return polygon
-    return order_quad(polygon, polygon[0])
-
-
-def _fill(page: np.ndarray, polygons: list[np.ndarray]) -> np.ndarray:
-    import cv2
-
-    mask = np.zeros((*page.shape[:2], 1), np.float32)
-    for polygon in polygons:
-        cv2.fillPoly(mask, [np.round(polygon).astype(np.int32)], 1.0)
-    return mask
-
-
-@dataclass
-class _Notes:
-    """What the detector found, kept aside while docTR passes on no more than the boxes.
-
-    Attributes:
-        boxes: the detector's own output, scores included.
-        polygons: for each page the polygons behind the boxes, in pixels, where a detector of ours gave them.
-    """
-
-    boxes: list[dict[str, np.ndarray]] = field(default_factory=list)
-    polygons: list[list[np.ndarray]] = field(default_factory=list)
-
-
-# Those of the call under way in this thread: predictors may be shared between threads.
-_notes: ContextVar[_Notes | None] = ContextVar("clip4str_doctr_notes", default=None)
-
-
-def _note_boxes(module: nn.Module, args: Any, output: Any) -> None:
-    notes = _notes.get()
-    if notes is not None:
-        notes.boxes = output[0] if isinstance(output, tuple) else output
-
-
-class _PerspectiveCrops:
-    """Mixin for docTR's predictors: perspective crops, and objectness scores that stay with their words."""
-
+class _DoctrPerspectiveCrops(PerspectiveCrops):
     doc_builder: Any
-    det_predictor: Any
-    _crop_orientation_disabled: bool
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -229,97 +85,25 @@ class _PerspectiveCrops:
 
     def forward(self, pages: list[np.ndarray], **kwargs: Any) -> Any:
         """Read pages, uint8 RGB arrays (H, W, 3), into a document."""
-        token = _notes.set(_Notes())
-        try:
-            return super().forward(pages, **kwargs)  # type: ignore[misc]
-        finally:
-            _notes.reset(token)
-
-    def _prepare_crops(
-        self,
-        pages: list[np.ndarray],
-        loc_preds: list[np.ndarray],
-        assume_straight_pages: bool = False,
-        assume_horizontal: bool = False,
-    ) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
-        if assume_straight_pages:
-            return super()._prepare_crops(pages, loc_preds, assume_straight_pages)  # type: ignore[misc]
-        notes = _notes.get()
-        polygons = (notes.polygons if notes else None) or [[]] * len(pages)
-        crops, kept = [], []
-        for page, quads, curved in zip(pages, loc_preds, polygons):
-            page_crops, page_quads = [], []
-            size = np.asarray(page.shape[1::-1], np.float32)
-            for quad in quads:
-                try:
-                    corners = self._oriented(quad[:4] * size)
-                    page_crops.append(rectify(page, _behind(corners, curved), start="top-left"))
-                except PolygonError:
-                    continue
-                page_quads.append(corners / size)
-            crops.append(page_crops)
-            kept.append(np.asarray(page_quads, dtype=quads.dtype).reshape(-1, 4, 2))
-        return crops, kept
-
-    def _oriented(self, quad: np.ndarray) -> np.ndarray:
-        """Put the text's own top left corner first, unless the detector did or docTR's classifier is about to."""
-        told = isinstance(self.det_predictor, DetectorPredictor)
-        return quad if told or not self._crop_orientation_disabled else order_quad(checked_polygon(quad))
+        with self.noting():
+            return super().forward(pages, **kwargs)
 
 
-def _behind(quad: np.ndarray, polygons: list[np.ndarray]) -> np.ndarray:
-    """The curved polygon that a quadrilateral, in pixels, stands for; if there is none, the quadrilateral."""
-    for polygon in polygons:
-        if len(polygon) > 4 and np.abs(_quad_of(polygon) - quad).max() < 0.5:
-            return polygon
-    return quad
+def _note_boxes(module: nn.Module, args: Any, output: Any) -> None:
+    PerspectiveCrops.note(output)
 
 
-class OCRPredictor(_PerspectiveCrops, DoctrOCRPredictor):
+class OCRPredictor(_DoctrPerspectiveCrops, DoctrOCRPredictor):
     """docTR's ``OCRPredictor`` with perspective crops and aligned objectness scores; arguments as there."""
 
 
-class KIEPredictor(_PerspectiveCrops, DoctrKIEPredictor):
+class KIEPredictor(_DoctrPerspectiveCrops, DoctrKIEPredictor):
     """docTR's ``KIEPredictor`` with perspective crops and aligned objectness scores; arguments as there."""
 
 
-class _Builder(DocumentBuilder):
-    def __call__(self, pages: Any, boxes: Any, objectness_scores: Any, *args: Any, **kwargs: Any) -> Any:
-        notes = _notes.get()
-        if notes and notes.boxes:
-            objectness_scores = [
-                _scores_of(final, next(iter(found.values()))) for final, found in zip(boxes, notes.boxes)
-            ]
-        return super().__call__(pages, boxes, objectness_scores, *args, **kwargs)
+class _Builder(AlignedScores, DocumentBuilder):
+    pass
 
 
-class _KIEBuilder(KIEDocumentBuilder):
-    def __call__(self, pages: Any, boxes: Any, objectness_scores: Any, *args: Any, **kwargs: Any) -> Any:
-        notes = _notes.get()
-        if notes and notes.boxes:
-            objectness_scores = [
-                {name: _scores_of(final[name], found.get(name, np.zeros((0, 5)))) for name in final}
-                for final, found in zip(boxes, notes.boxes)
-            ]
-        return super().__call__(pages, boxes, objectness_scores, *args, **kwargs)
-
-
-def _scores_of(boxes: np.ndarray, detected: np.ndarray) -> np.ndarray:
-    """Find the score of each box of a page again, after hooks and crops removed, reordered or changed boxes.
-
-    Args:
-        boxes: (N, 4) or (N, 4, 2), relative.
-        detected: (M, 5) or (M, 5, 2), the detector's boxes with their scores last.
-
-    Returns:
-        (N,) the scores of the detected boxes with the nearest centres; 0.0 for a box that no centre lies in, which is
-        one that a hook has added.
-    """
-    scores = detected[:, -1] if detected.ndim == 2 else detected[:, -1, -1]
-    if not len(boxes) or not len(detected):
-        return np.zeros(len(boxes), np.float32)
-    corners, found = (array.reshape(len(array), -1, 2) for array in (boxes, detected[:, :4]))
-    centres = found.mean(axis=1)
-    _, nearest = KDTree(centres).query(corners.mean(axis=1))
-    inside = (centres[nearest] >= corners.min(axis=1)) & (centres[nearest] <= corners.max(axis=1))
-    return np.where(inside.all(axis=1), scores[nearest], 0.0).astype(np.float32)
+class _KIEBuilder(AlignedScores, KIEDocumentBuilder):
+    pass

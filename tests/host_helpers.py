@@ -104,3 +104,31 @@ def put_text(page, text, origin, size=1.5, thickness=3, color=(0, 0, 0)):
     margin = thickness + 2
     left, top, right, bottom = x - margin, y - height - margin, x + width + margin, y + margin
     return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float32)
+
+
+def ink_network(path, size=1024, name="input"):
+    """Write an ONNX network that finds dark text on white, with the inputs and outputs of docTR's detectors.
+
+    (N, 3, size, size) normalised by about 0.8 and 0.27 -> (N, 1, size, size) logits: high within 7 pixels of ink.
+    """
+    import onnx
+    from onnx import TensorProto, helper
+
+    constants = [
+        helper.make_node("Constant", [], [key], value=helper.make_tensor(key, TensorProto.FLOAT, [1], [value]))
+        for key, value in (("slope", -4.0), ("offset", -4.0))
+    ]
+    graph = helper.make_graph(
+        [
+            *constants,
+            helper.make_node("ReduceMean", [name], ["grey"], axes=[1], keepdims=1),
+            helper.make_node("Mul", ["grey", "slope"], ["dark"]),
+            helper.make_node("Add", ["dark", "offset"], ["ink"]),
+            helper.make_node("MaxPool", ["ink"], ["logits"], kernel_shape=[9, 25], pads=[4, 12, 4, 12]),
+        ],
+        "ink",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3, size, size])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 1, size, size])],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return str(path)

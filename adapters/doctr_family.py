@@ -1,0 +1,317 @@
+"""What docTR and OnnxTR, its offspring without torch, have in common: how they pass pages, boxes and words around.
+
+Both detect relative boxes with the score behind the corners, take the scores off, let hooks change the boxes, cut
+crops, read them, and build a document from what came out of each step. Nothing here imports either of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clip4str_plugin.detectors import Detections, Detector, orient_detections
+from clip4str_plugin.errors import DetectorError, PolygonError
+from clip4str_plugin.lines import find_words, split_lines
+from clip4str_plugin.polygons import checked_polygon, order_quad
+from clip4str_plugin.rectify import rectify
+from clip4str_plugin.strip import Strip
+
+if TYPE_CHECKING:
+    from clip4str_plugin.recognizer import Recognizer
+
+__all__ = ["AlignedScores", "DetectorBoxes", "PerspectiveCrops", "WordReader", "to_detections"]
+
+
+class WordReader:
+    """Reads word crops the way both hosts want them read: ``reader(crops) -> [(text, confidence), ...]``.
+
+    Wide crops: CLIP4STR reads up to ``max_label_length`` characters (25 as published) and a character is about half as
+    wide as the crop is high. A crop whose aspect ratio is over ``critical_ar``, half that length, cannot be one word it
+    can read. It is cut at its blanks, which come back as blanks in the text, and what is still too wide is read in
+    windows of ``target_ar`` that overlap by ``overlap_ratio`` and are merged by the host. The hosts' own limit of 8 is
+    meant for 32 x 128 inputs and would cut words that CLIP4STR reads whole.
+
+    Args:
+        recognizer: reads the crops; its ``confidence`` is what the words carry.
+        split_wide_crops: whether to treat wide crops this way, or to read each as one word.
+        split_crops: the host's function that cuts windows.
+        remap_preds: the host's function that merges them.
+    """
+
+    def __init__(
+        self, recognizer: Recognizer, split_wide_crops: bool, split_crops: Callable[..., Any], remap_preds: Callable
+    ) -> None:
+        self.recognizer = recognizer
+        self.split_wide_crops = split_wide_crops
+        self.critical_ar = recognizer.model.config.max_label_length / 2
+        self.target_ar = round(0.75 * self.critical_ar)
+        self.overlap_ratio = 0.5
+        self._split_crops = split_crops
+        self._remap_preds = remap_preds
+
+    def __call__(self, crops: Sequence[np.ndarray], **kwargs: Any) -> list[tuple[str, float]]:
+        """Read word crops.
+
+        Args:
+            crops: uint8 RGB arrays (h, w, 3), views welcome; a crop without pixels reads as ``("", 0.0)``.
+            **kwargs: ignored; the hosts pass the same ones to the detector.
+
+        Returns:
+            text and confidence of each crop, in their order.
+        """
+        if not self.split_wide_crops:
+            return self._read(crops)
+        words: list[np.ndarray] = []
+        counts: list[int] = []
+        for crop in crops:
+            pieces = self._cut_at_blanks(crop)
+            words += pieces
+            counts.append(len(pieces))
+        # The hosts divide by the height of the crop.
+        divisible = [word if word.size else np.zeros((1, 1, 3), np.uint8) for word in words]
+        windows, window_map, is_split = self._split_crops(
+            divisible, self.critical_ar, self.target_ar, self.overlap_ratio
+        )
+        read = self._read(windows)
+        if is_split:
+            read = self._remap_preds(read, window_map, self.overlap_ratio)
+        pairs = iter([pair if word.size else ("", 0.0) for pair, word in zip(read, words)])
+        return [_join([next(pairs) for _ in range(count)]) for count in counts]
+
+    def _read(self, crops: Sequence[np.ndarray]) -> list[tuple[str, float]]:
+        return [(found.text, float(found.confidence)) for found in self.recognizer.stream(crops)]
+
+    def _cut_at_blanks(self, crop: np.ndarray) -> list[np.ndarray]:
+        height, width = crop.shape[:2]
+        if not crop.size or width <= self.critical_ar * height:
+            return [crop]
+        columns = [(int(left * width), round(right * width)) for left, right in find_words(crop)]
+        return [crop[:, start : max(start + 1, end)] for start, end in columns]
+
+
+def _join(words: list[tuple[str, float]]) -> tuple[str, float]:
+    if len(words) == 1:
+        return words[0]
+    words = [(text, confidence) for text, confidence in words if text]
+    return " ".join(text for text, _ in words), float(np.mean([value for _, value in words])) if words else 0.0
+
+
+def to_detections(page: np.ndarray, boxes: np.ndarray) -> Detections:
+    """Turn a host's boxes of words into ours, in pixels and with the text's top left corner first.
+
+    Args:
+        page: uint8 (H, W, 3).
+        boxes: relative; (N, 5, 2) with the score as fifth point, or straight (N, 5) with the score last.
+    """
+    if boxes.ndim == 2:
+        quads, scores = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2), boxes[:, 4]
+    else:
+        quads, scores = boxes[:, :4], boxes[:, 4, -1]
+    return orient_detections(list(quads * page.shape[1::-1]), scores, "word")
+
+
+class DetectorBoxes:
+    """Any detector of ours or of third parties, answering as the hosts' detection predictors do.
+
+    The hosts work with quadrilaterals of words. Lines are cut into words, each with the score of its line. A word with
+    more than four points stands in the document as the rectangle around it; :class:`PerspectiveCrops` still crops it
+    along its curve.
+
+    Args:
+        detector: see :mod:`clip4str_plugin.detectors`.
+        assume_straight_pages: give upright boxes around the polygons instead of the polygons.
+    """
+
+    def __init__(self, detector: Detector, assume_straight_pages: bool = True) -> None:
+        self.detector = detector
+        self.assume_straight_pages = assume_straight_pages
+        # Where the hosts look up how to read the maps of `return_maps`.
+        self.model = SimpleNamespace(postprocessor=SimpleNamespace(bin_thresh=0.5))
+
+    def __call__(self, pages: list[np.ndarray], return_maps: bool = False, **kwargs: Any) -> Any:
+        """Detect words.
+
+        Args:
+            pages: uint8 RGB arrays (H, W, 3).
+            return_maps: also return float32 maps (H, W, 1), 1 inside the polygons; the hosts estimate angles from them.
+            **kwargs: ignored; the hosts pass the same ones to the recognizer.
+
+        Returns:
+            relative boxes for each page: (N, 5) with the score last if pages are straight, else (N, 5, 2) with the
+            score in the fifth point. With ``return_maps``, a pair of these and the maps.
+        """
+        found = self.detector(pages)
+        if len(found) != len(pages):
+            raise DetectorError(f"the detector {self.detector!r} returned {len(found)} results for {len(pages)} pages")
+        words = [_words(page, detections) for page, detections in zip(pages, found)]
+        notes = _notes.get()
+        if notes is not None:
+            notes.polygons = [polygons for polygons, _ in words]
+        boxes = [self._relative(page, *found) for page, found in zip(pages, words)]
+        return (boxes, [_fill(page, polygons) for page, (polygons, _) in zip(pages, words)]) if return_maps else boxes
+
+    def _relative(self, page: np.ndarray, polygons: list[np.ndarray], scores: np.ndarray) -> np.ndarray:
+        quads = np.asarray([_quad_of(polygon) for polygon in polygons], np.float32).reshape(-1, 4, 2)
+        quads = np.clip(quads / np.asarray(page.shape[1::-1], np.float32), 0, 1)
+        if self.assume_straight_pages:
+            return np.concatenate([quads.min(axis=1), quads.max(axis=1), scores[:, None]], axis=1)
+        return np.concatenate([quads, np.broadcast_to(scores[:, None, None], (len(scores), 1, 2))], axis=1)
+
+
+def _words(page: np.ndarray, detections: Detections) -> tuple[list[np.ndarray], np.ndarray]:
+    """Polygons of words, (K, 2) float32 pixels, and their scores, (N,); unreadable ones are left out."""
+    polygons: list[np.ndarray] = []
+    scores: list[float] = []
+    for polygon, score in zip(detections.polygons, detections.scores):
+        try:
+            if detections.granularity == "line":
+                words = split_lines(page, [polygon], start="top-left")[0]
+            else:
+                words = [Strip.of(polygon, "top-left").polygon(0, 1)]
+        except PolygonError:
+            continue
+        polygons += words
+        scores += [float(score)] * len(words)
+    return polygons, np.asarray(scores, np.float32)
+
+
+def _quad_of(polygon: np.ndarray) -> np.ndarray:
+    """Four corners, the text's top left first: the polygon itself or the rectangle around a curved one."""
+    return polygon if len(polygon) == 4 else order_quad(polygon, polygon[0])
+
+
+def _fill(page: np.ndarray, polygons: list[np.ndarray]) -> np.ndarray:
+    import cv2
+
+    mask = np.zeros((*page.shape[:2], 1), np.float32)
+    for polygon in polygons:
+        cv2.fillPoly(mask, [np.round(polygon).astype(np.int32)], 1.0)
+    return mask
+
+
+@dataclass
+class _Notes:
+    """What the detector found, kept aside while the host passes on no more than the boxes.
+
+    Attributes:
+        boxes: the detector's own output, scores included: for each page an array, or one for each class.
+        polygons: for each page the polygons behind the boxes, in pixels, where a detector of ours gave them.
+    """
+
+    boxes: list[Any] = field(default_factory=list)
+    polygons: list[list[np.ndarray]] = field(default_factory=list)
+
+
+# Those of the call under way in this thread: predictors may be shared between threads.
+_notes: ContextVar[_Notes | None] = ContextVar("clip4str_notes", default=None)
+
+
+class PerspectiveCrops:
+    """Mixin for the hosts' predictors: perspective crops, and notes for :class:`AlignedScores`.
+
+    A subclass reads its pages within :meth:`noting` and hands what its detector answers to :meth:`note`.
+    """
+
+    det_predictor: Any
+    _crop_orientation_disabled: bool
+
+    @staticmethod
+    @contextmanager
+    def noting() -> Iterator[None]:
+        """Keep the detector's answers while the host reads pages."""
+        token = _notes.set(_Notes())
+        try:
+            yield
+        finally:
+            _notes.reset(token)
+
+    @staticmethod
+    def note(output: Any) -> None:
+        """Keep an answer of the detector: boxes, or a pair of boxes and maps."""
+        notes = _notes.get()
+        if notes is not None:
+            notes.boxes = output[0] if isinstance(output, tuple) else output
+
+    def _prepare_crops(
+        self, pages: list[np.ndarray], loc_preds: list[np.ndarray], assume_straight_pages: bool = False, **kwargs: Any
+    ) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
+        if assume_straight_pages:
+            return super()._prepare_crops(pages, loc_preds, assume_straight_pages=True, **kwargs)  # type: ignore[misc]
+        notes = _notes.get()
+        polygons = (notes.polygons if notes else None) or [[]] * len(pages)
+        crops, kept = [], []
+        for page, quads, curved in zip(pages, loc_preds, polygons):
+            page_crops, page_quads = [], []
+            size = np.asarray(page.shape[1::-1], np.float32)
+            for quad in quads:
+                try:
+                    corners = self._oriented(quad[:4] * size)
+                    page_crops.append(rectify(page, _behind(corners, curved), start="top-left"))
+                except PolygonError:
+                    continue
+                page_quads.append(corners / size)
+            crops.append(page_crops)
+            kept.append(np.asarray(page_quads, dtype=quads.dtype).reshape(-1, 4, 2))
+        return crops, kept
+
+    def _oriented(self, quad: np.ndarray) -> np.ndarray:
+        """Put the text's own top left corner first, unless the detector did or the host's classifier is about to."""
+        told = isinstance(getattr(self.det_predictor, "boxes", self.det_predictor), DetectorBoxes)
+        return quad if told or not self._crop_orientation_disabled else order_quad(checked_polygon(quad))
+
+
+def _behind(quad: np.ndarray, polygons: list[np.ndarray]) -> np.ndarray:
+    """The curved polygon that a quadrilateral, in pixels, stands for; if there is none, the quadrilateral."""
+    for polygon in polygons:
+        if len(polygon) > 4 and np.abs(_quad_of(polygon) - quad).max() < 0.5:
+            return polygon
+    return quad
+
+
+class AlignedScores:
+    """Mixin for the hosts' document builders: each word gets the objectness score of its own box.
+
+    The hosts take the scores off before hooks and crops remove or reorder boxes, and do not follow with the scores.
+    """
+
+    def __call__(self, pages: Any, boxes: Any, objectness_scores: Any, *args: Any, **kwargs: Any) -> Any:
+        """Build the document; arguments as in the host's builder."""
+        notes = _notes.get()
+        if notes and notes.boxes:
+            objectness_scores = [_page_scores(final, found) for final, found in zip(boxes, notes.boxes)]
+        return super().__call__(pages, boxes, objectness_scores, *args, **kwargs)  # type: ignore[misc]
+
+
+def _page_scores(boxes: Any, detected: Any) -> Any:
+    if isinstance(boxes, dict):
+        return {name: _scores_of(boxes[name], detected.get(name, np.zeros((0, 5)))) for name in boxes}
+    return _scores_of(boxes, next(iter(detected.values())) if isinstance(detected, dict) else detected)
+
+
+def _scores_of(boxes: np.ndarray, detected: np.ndarray) -> np.ndarray:
+    """Find the score of each box of a page again.
+
+    Args:
+        boxes: (N, 4) or (N, 4, 2), relative.
+        detected: (M, 5) or (M, 5, 2), the detector's boxes with their scores last.
+
+    Returns:
+        (N,) the scores of the detected boxes with the nearest centres; 0.0 for a box that no centre lies in, which is
+        one that a hook has added.
+    """
+    from scipy.spatial import KDTree
+
+    scores = detected[:, -1] if detected.ndim == 2 else detected[:, -1, -1]
+    if not len(boxes) or not len(detected):
+        return np.zeros(len(boxes), np.float32)
+    corners, found = (array.reshape(len(array), -1, 2) for array in (boxes, detected[:, :4]))
+    centres = found.mean(axis=1)
+    _, nearest = KDTree(centres).query(corners.mean(axis=1))
+    inside = (centres[nearest] >= corners.min(axis=1)) & (centres[nearest] <= corners.max(axis=1))
+    return np.where(inside.all(axis=1), scores[nearest], 0.0).astype(np.float32)

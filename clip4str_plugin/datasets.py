@@ -6,6 +6,7 @@ import io
 import unicodedata
 from array import array
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -19,7 +20,7 @@ from clip4str_plugin.errors import DatasetError, ImageError
 from clip4str_plugin.model.charset import CharsetFilter
 from clip4str_plugin.model.config import CHARSET_94
 
-__all__ = ["FolderDataset", "JoinedDataset", "LmdbDataset", "WordDataset", "clean_label", "open_dataset"]
+__all__ = ["FolderDataset", "JoinedDataset", "LabelCleaner", "LmdbDataset", "WordDataset", "clean_label", "open_dataset"]
 
 LABELS = "labels.tsv"
 OnError = Literal["raise", "skip"]
@@ -43,7 +44,7 @@ def clean_label(text: str, charset: str = CHARSET_94, max_length: int | None = 2
     >>> clean_label("Zürich 8001"), clean_label("北京"), clean_label("Don't", "abcdefghijklmnopqrstuvwxyz")
     ('Zurich8001', None, 'dont')
     """
-    return _Cleaner(charset, max_length)(text)
+    return LabelCleaner(charset, max_length)(text)
 
 
 def open_dataset(
@@ -80,11 +81,15 @@ class WordDataset:
         name: of the set, for reports.
         dropped: labels left out because they are too long or nothing is left of them.
         corrupt: entries left out because they have no usable label.
+        reduced: labels that lost characters because the charset lacks them.
+        foreign: how often each of these characters came.
     """
 
     name: str
     dropped: int = 0
     corrupt: int = 0
+    reduced: int = 0
+    foreign: Counter[str] = Counter()
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -139,7 +144,7 @@ class FolderDataset(WordDataset):
         self.root = Path(root)
         self.name = self.root.resolve().name
         self._samples: list[tuple[str, str]] = []
-        clean, table = _Cleaner(charset, max_length), self.root / LABELS
+        clean, table = LabelCleaner(charset, max_length), self.root / LABELS
         try:
             lines = table.read_text(encoding="utf-8-sig").split("\n")  # text mode has made \r\n into \n
         except (OSError, UnicodeDecodeError) as error:
@@ -158,6 +163,7 @@ class FolderDataset(WordDataset):
                 self.dropped += 1
             else:
                 self._samples.append((file, label))
+        self.reduced, self.foreign = clean.reduced, clean.foreign
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -194,7 +200,7 @@ class LmdbDataset(WordDataset):
     ) -> None:
         self.root = Path(root)
         self.name = self.root.resolve().name
-        self._clean = _Cleaner(charset, max_length)
+        self._clean = LabelCleaner(charset, max_length)
         self._environment: Any = None
         self._numbers = array("I")
         with self._begin() as transaction:
@@ -215,6 +221,7 @@ class LmdbDataset(WordDataset):
                     self.dropped += 1
                 else:
                     self._numbers.append(number)
+        self.reduced, self.foreign = self._clean.reduced, Counter(self._clean.foreign)
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -259,6 +266,8 @@ class JoinedDataset(WordDataset):
         self.name = name
         self.dropped = sum(part.dropped for part in parts)
         self.corrupt = sum(part.corrupt for part in parts)
+        self.reduced = sum(part.reduced for part in parts)
+        self.foreign = sum((part.foreign for part in parts), Counter())
         self._ends = list(accumulate(map(len, parts)))
 
     def __len__(self) -> int:
@@ -283,21 +292,39 @@ class JoinedDataset(WordDataset):
         return part._open(index)
 
 
-class _Cleaner:
-    """``clean_label`` for many labels."""
+class LabelCleaner:
+    """``clean_label`` for many labels.
+
+    Args:
+        charset: as in ``clean_label``.
+        max_length: as in ``clean_label``.
+
+    Attributes:
+        reduced: labels so far that lost characters because the charset lacks them.
+        foreign: how often each of these characters came.
+    """
 
     def __init__(self, charset: str, max_length: int | None) -> None:
         self.keep, self.max_length, self.ascii = CharsetFilter(charset), max_length, charset.isascii()
+        self.reduced = 0
+        self.foreign: Counter[str] = Counter()
 
     def __call__(self, text: str) -> str | None:
-        text = "".join(text.split())
-        if self.ascii:
-            text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-        else:
-            text = unicodedata.normalize("NFC", text)
-        if self.max_length is not None and len(text) > self.max_length:
+        """Return the label, or None where ``clean_label`` does."""
+        # Composed before anything is said about single characters; decomposing it later gives the same.
+        text = unicodedata.normalize("NFC", "".join(text.split()))
+        normal = self._normalise(text)
+        kept = self.keep(normal)
+        if not self.keep.charset.issuperset(text):
+            lost = [c for c in text if c not in self.keep.charset and not self.keep(self._normalise(c))]
+            self.foreign.update(lost)
+            self.reduced += bool(lost)
+        if self.max_length is not None and len(normal) > self.max_length:
             return None
-        return self.keep(text) or None
+        return kept or None
+
+    def _normalise(self, text: str) -> str:
+        return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode() if self.ascii else text
 
 
 # LMDB forbids to open a set twice in a process; a forked process may use an inherited one, since it is read-only and

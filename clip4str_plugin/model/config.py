@@ -35,6 +35,8 @@ class CLIP4STRConfig:
         embed_dim: width D of the shared embedding and of both decoders.
         vision: keyword arguments of ``open_clip.CLIPVisionCfg`` (image tower).
         text: keyword arguments of ``open_clip.CLIPTextCfg`` (text tower).
+        quick_gelu: QuickGELU in CLIP's own transformers, as in every published model (also where its CLIP was
+            pre-trained with GELU); towers of other kinds have their own.
         image_size: (height, width) in pixels a crop is squashed to.
         mean: per-channel mean (RGB, range 0-1) subtracted from the crop.
         std: per-channel standard deviation the crop is divided by.
@@ -54,11 +56,14 @@ class CLIP4STRConfig:
             branch only; the visual decoder then has the width of the image tower).
         raw_token_memory: the cross branch sees plain token embeddings instead of the text encoder's output.
         cls_eot_memory: the cross branch sees only the class token and the caption's end token.
+        adapter: a parameter-efficient adapter between image tower and decoders: ``kind`` and its options (see
+            ``adaption.build_adapter``); None for none.
     """
 
     embed_dim: int
     vision: dict[str, Any]
     text: dict[str, Any]
+    quick_gelu: bool = True
     image_size: tuple[int, int] = (224, 224)
     # The published test scripts normalise by 0.5, although the networks were trained with CLIP's statistics.
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
@@ -78,6 +83,7 @@ class CLIP4STRConfig:
     share_dim: bool = True
     raw_token_memory: bool = False
     cls_eot_memory: bool = False
+    adapter: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.charset)) != len(self.charset):

@@ -3,28 +3,46 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from clip4str_plugin.errors import Clip4StrError
 
-__all__ = ["DataConfig", "LossConfig", "ModelSource", "OptimizerConfig", "RunConfig", "TrainingConfig", "load_config"]
+__all__ = [
+    "DataConfig",
+    "LossConfig",
+    "ModelSource",
+    "OptimizerConfig",
+    "RunConfig",
+    "TrainingConfig",
+    "available_configs",
+    "load_config",
+]
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where the weights come from.
+    """Where the weights come from (see ``start.build_model``).
 
     Attributes:
-        start: name or file ``load_model`` understands; None trains from random weights.
-        config: fields of ``CLIP4STRConfig``: all of a new model, or those to change in ``start``.
+        start: name or file ``load_model`` understands: fine-tunes that model.
+        clip: CLIP whose towers a new model gets: a size of the published models (``"base16"``), or any name open_clip
+            knows (``"ViT-B-16-SigLIP"``). Without ``start`` and ``clip``, ``config`` describes everything.
+        clip_weights: what these towers start from: a pretrained tag of open_clip (``"openai"``) or a weight file
+            (OpenAI's TorchScript archive, a state dict, safetensors); None for random weights.
+        config: fields of ``CLIP4STRConfig``: all of a new model, or those to change in ``start`` or ``clip``.
+        adapter: parameter-efficient adaption: ``kind`` (one of ``adaption.ADAPTERS``, or ``"lora"``) and its options.
         freeze_image_layers: -1 freezes nothing (see ``optim.freeze``).
         freeze_text_layers: likewise in the text tower.
     """
 
     start: str | None = None
+    clip: str | None = None
+    clip_weights: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
+    adapter: dict[str, Any] = field(default_factory=dict)
     freeze_image_layers: int = -1
     freeze_text_layers: int = -1
 
@@ -34,18 +52,24 @@ class DataConfig:
     """What is read.
 
     Attributes:
-        train: sets of real crops (LMDB, or a folder with labels.tsv), with a weight each: how often it is drawn.
+        train: sets of real crops, with a weight each: how often it is drawn. See ``sources.open_source`` for what a
+            set can be.
         synthetic: weight of rendered words beside them; 0 renders none.
+        augment: distort crops of ``train`` as the published trainings do (see ``augment.RandAugment``).
         validation: sets to measure on.
         validation_limit: crops of each validation set to use; 0 for all.
+        validation_charset: characters that count in validation; None for the 36 of the published protocol with the
+            94-character charset, and for all of the model's otherwise.
         workers: data-loading processes a training process; 0 loads in the training process itself.
         seed: names the stream of samples.
     """
 
     train: dict[str, float] = field(default_factory=dict)
     synthetic: float = 1.0
+    augment: bool = True
     validation: list[str] = field(default_factory=list)
     validation_limit: int = 0
+    validation_charset: str | None = None
     workers: int = 0
     seed: int = 0
 
@@ -105,27 +129,34 @@ class RunConfig:
 
     Attributes:
         steps: optimizer steps.
+        epochs: passes over the sets of ``data.train``, instead of ``steps`` where above 0.
         batch_size: crops a device and step.
         accumulate: batches to one optimizer step.
         accelerator: "auto", "cpu", "gpu".
         devices: processes (on the CPU) or GPUs.
-        strategy: Lightning's name: "auto", "ddp", "fsdp", ...
+        strategy: "auto" (DDP for several devices), "ddp", "fsdp" (parameters, gradients and optimizer state are
+            shared out among the devices, by FSDP2), or another of Lightning's names.
         precision: Lightning's name: "32-true", "bf16-mixed", "16-mixed".
+        activation_checkpointing: compute the towers' activations again in the backward pass instead of keeping them.
         validate_every: optimizer steps between two validations.
         checkpoint_every: optimizer steps between two checkpoints.
-        logger: "csv", "tensorboard" or "wandb".
+        log_every: optimizer steps between two rows of the log.
+        logger: "csv", "tensorboard", "wandb", or several of them joined by "+".
         seed: of weights, dropout and permutations.
     """
 
     steps: int = 10000
+    epochs: float = 0.0
     batch_size: int = 256
     accumulate: int = 1
     accelerator: str = "auto"
     devices: int = 1
     strategy: str = "auto"
     precision: str = "bf16-mixed"
+    activation_checkpointing: bool = False
     validate_every: int = 1000
     checkpoint_every: int = 500
+    log_every: int = 50
     logger: str = "csv"
     seed: int = 0
 
@@ -145,51 +176,96 @@ class TrainingConfig:
         return dataclasses.asdict(self)
 
 
-_SECTIONS = {
-    "model": ModelSource,
-    "data": DataConfig,
-    "loss": LossConfig,
-    "optimizer": OptimizerConfig,
-    "run": RunConfig,
-}
-
-
 def load_config(source: str | Path, overrides: list[str] | None = None) -> TrainingConfig:
     """Read a configuration.
 
     Args:
         source: a YAML file, or the name of one that comes with the package (``"tiny"``).
-        overrides: changes as ``section.field=value``, the value in YAML.
+        overrides: changes as ``section.field=value``, the value in YAML; ``section.field.key=value`` changes one key
+            of a mapping.
 
     Raises:
         Clip4StrError: naming the file, section or field that is wrong.
     """
     import yaml
 
-    path = Path(source)
-    if not path.is_file():
-        path = Path(__file__).parent / "configs" / f"{source}.yaml"
-    if not path.is_file():
-        names = sorted(p.stem for p in path.parent.glob("*.yaml"))
-        raise Clip4StrError(f"{source}: no such configuration file; those of the package are {', '.join(names)}")
+    path = _locate(source)
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        if not isinstance(values, dict):
+            raise Clip4StrError(f"{path}: holds no sections; write 'section:' with its fields below, indented")
         for change in overrides or []:
-            key, equals, value = change.partition("=")
-            section, dot, name = key.partition(".")
-            if not (equals and dot):
-                raise Clip4StrError(f"override {change!r}: write section.field=value")
-            values.setdefault(section, {})[name] = yaml.safe_load(value)
-    except yaml.YAMLError as e:
+            _override(values, change, yaml.safe_load)
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
         raise Clip4StrError(f"{path}: is not YAML ({e})") from None
+    except OSError as e:
+        raise Clip4StrError(f"{path}: cannot be read ({e.strerror or e})") from None
+    known = {f.name: f.default_factory for f in dataclasses.fields(TrainingConfig)}
     sections = {}
-    for section, fields in values.items():
-        if section not in _SECTIONS:
-            raise Clip4StrError(f"{path}: unknown section {section!r}; known are {', '.join(_SECTIONS)}")
-        known = {f.name for f in dataclasses.fields(_SECTIONS[section])}  # type: ignore[arg-type]
-        if unknown := sorted(set(fields or {}) - known):
-            raise Clip4StrError(
-                f"{path}: unknown field(s) {unknown} in {section!r}; known are {', '.join(sorted(known))}"
-            )
-        sections[section] = _SECTIONS[section](**(fields or {}))
+    for name, fields in values.items():
+        if name not in known:
+            raise Clip4StrError(f"{path}: unknown section {name!r}; known are {', '.join(known)}")
+        sections[name] = _section(path, name, known[name](), fields)  # type: ignore[operator]
     return TrainingConfig(**sections)
+
+
+def available_configs() -> list[str]:
+    """Return the names of the configurations that come with the package."""
+    return sorted(p.stem for p in _CONFIGS.glob("*.yaml"))
+
+
+_CONFIGS = Path(__file__).parent / "configs"
+
+
+def _locate(source: str | Path) -> Path:
+    path = Path(source).expanduser()
+    if path.is_file():
+        return path
+    if str(source) in available_configs():
+        return _CONFIGS / f"{source}.yaml"
+    raise Clip4StrError(
+        f"{source}: no such configuration file; those of the package are {', '.join(available_configs())}"
+    )
+
+
+def _override(values: dict[str, Any], change: str, parse: Callable[[str], Any]) -> None:
+    key, equals, value = change.partition("=")
+    section, _, names = key.partition(".")
+    name, dot, inner = names.partition(".")
+    if not (equals and name):
+        raise Clip4StrError(f"override {change!r}: write section.field=value")
+    fields = values[section] = values.get(section) or {}
+    if dot:
+        fields = fields[name] = dict(fields.get(name) or {})
+        name = inner
+    fields[name] = parse(value)
+
+
+def _section(path: Path, section: str, default: Any, values: Any) -> Any:
+    """Return a section with some fields changed, each of the type its default has."""
+    if values is None:
+        return default
+    if not isinstance(values, dict):
+        raise Clip4StrError(f"{path}: section {section!r} needs fields, not {values!r}")
+    known = [f.name for f in dataclasses.fields(default)]
+    if unknown := sorted(set(map(str, values)) - set(known)):
+        raise Clip4StrError(f"{path}: unknown field(s) {unknown} in {section!r}; known are {', '.join(known)}")
+    checked = {}
+    for name, value in values.items():
+        usual = getattr(default, name)
+        if usual is None:
+            right = value is None or isinstance(value, str)
+        elif isinstance(usual, bool) or not isinstance(usual, int | float):
+            right = isinstance(value, type(usual))
+        else:
+            # YAML reads 1e-3 as text: it wants a point in a number.
+            try:
+                value = type(usual)(value)
+                right = not isinstance(values[name], bool) and float(values[name]) == value
+            except (TypeError, ValueError, OverflowError):
+                right = False
+        if not right:
+            wanted = "text" if usual is None else type(usual).__name__
+            raise Clip4StrError(f"{path}: {section}.{name} is {values[name]!r}; it has to be of type {wanted}")
+        checked[name] = value
+    return dataclasses.replace(default, **checked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -12,62 +13,124 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
-from clip4str_plugin.datasets import open_dataset
+from clip4str_plugin.datasets import WordDataset, open_dataset
+from clip4str_plugin.errors import Clip4StrError, DatasetError, ImageError
 from clip4str_plugin.model import CLIP4STRConfig
 from clip4str_plugin.preprocess import normalize, resize
+from clip4str_plugin.training.augment import RandAugment
 from clip4str_plugin.training.config import TrainingConfig
+from clip4str_plugin.training.sources import IndexedSource, StreamedSource, check_labels, open_source
 from clip4str_plugin.training.stream import Sample, SampleStream, StreamShard
 
 __all__ = ["WordData"]
+
+_log = logging.getLogger(__name__)
 
 
 def _rendered(renderer: Any, place: int, rng: np.random.Generator) -> Sample:
     return renderer(place)
 
 
-def _drawn(dataset: Sequence[Sample], place: int, rng: np.random.Generator) -> Sample:
-    return dataset[int(rng.integers(len(dataset)))]
-
-
 def _resized(size: tuple[int, int], sample: Sample) -> Sample:
     return resize(sample[0], size), sample[1]
 
 
-def _collate(config: CLIP4STRConfig, samples: Sequence[Sample]) -> tuple[Tensor, list[str]]:
-    pixels = torch.from_numpy(np.stack([crop for crop, _ in samples]))
-    return normalize(pixels, config.mean, config.std), [label for _, label in samples]
+def _collate(config: CLIP4STRConfig, samples: Sequence[Sample | None]) -> tuple[Tensor, list[str]]:
+    """Return normalised crops, (N, 3, H, W), and N labels; samples that are None are left out."""
+    usable = [s for s in samples if s is not None]
+    if not usable:
+        return torch.empty(0, 3, *config.image_size), []
+    pixels = torch.from_numpy(np.stack([crop for crop, _ in usable]))
+    return normalize(pixels, config.mean, config.std), [label for _, label in usable]
 
 
 class WordData(pl.LightningDataModule):
-    """Rendered words and real crops by weight, and the validation sets.
+    """Rendered words and real crops by weight, and the validation sets; all opened and checked at once.
 
     Args:
         config: the training's configuration.
         model: tells the size, normalisation and charset of the crops.
+
+    Attributes:
+        sources: training sets by name.
+        validation: validation sets, in the order of the configuration.
+
+    Raises:
+        DatasetError: a set is missing, damaged, empty or of another charset.
     """
 
     def __init__(self, config: TrainingConfig, model: CLIP4STRConfig) -> None:
         super().__init__()
         self.config, self.model = config, model
+        data = config.data
+        if data.synthetic <= 0 and not any(w > 0 for w in data.train.values()):
+            raise DatasetError("nothing to train on: name sets in data.train, or give data.synthetic a weight above 0")
+        augment = RandAugment() if data.augment else None
+        self.sources: dict[str, IndexedSource | StreamedSource] = {}
+        for name, weight in data.train.items():
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or weight < 0:
+                raise Clip4StrError(f"data.train: the weight of {name} is {weight!r}; it has to be a number of at least 0")
+            source = open_source(name, model.charset, model.max_label_length, data.seed, augment)
+            self.sources[name] = source
+            if isinstance(source, IndexedSource):
+                _report("train", source.dataset)
+        self.validation = [self._validation_set(name) for name in data.validation]
+        self._renderer = self._word_renderer() if data.synthetic > 0 else None
+
+    @property
+    def epoch_length(self) -> int:
+        """Samples of one pass over all training sets.
+
+        Raises:
+            DatasetError: a streamed set, whose length nobody knows.
+        """
+        streamed = [name for name, s in self.sources.items() if not isinstance(s, IndexedSource)]
+        if streamed or not self.sources:
+            raise DatasetError(f"run.epochs needs sets of known length in data.train, not {streamed}: use run.steps")
+        return sum(len(s) for s in self.sources.values() if isinstance(s, IndexedSource))
+
+    @property
+    def skipped(self) -> int:
+        """Training entries this process (and its loading processes) skipped because they could not be decoded."""
+        return sum(int(s.skipped) for s in self.sources.values())
+
+    def _validation_set(self, name: str) -> WordDataset:
+        dataset = open_dataset(
+            name, charset=self.model.charset, max_length=self.model.max_label_length, on_error="skip"
+        )
+        check_labels(dataset, self.model.charset, self.model.max_label_length)
+        _report("validate", dataset)
+        return dataset
+
+    def _word_renderer(self) -> Any:
+        from clip4str_plugin.training.synthetic import CHARSET, WordRenderer, find_fonts
+
+        if lacking := sorted(set(CHARSET) - set(self.model.charset)):
+            raise DatasetError(
+                f"data.synthetic renders ASCII words, but the model's charset lacks {''.join(lacking)!r}: "
+                "add them to model.config.charset or set data.synthetic to 0"
+            )
+        return WordRenderer(find_fonts(), seed=self.config.data.seed)
 
     def _stream(self) -> SampleStream:
         data = self.config.data
         sources: list[tuple[float, Callable[[int, np.random.Generator], Sample]]] = []
-        if data.synthetic > 0:
-            from clip4str_plugin.training.synthetic import WordRenderer, find_fonts
-
-            sources.append((data.synthetic, partial(_rendered, WordRenderer(find_fonts(), seed=data.seed))))
-        for path, weight in data.train.items():
-            sources.append((weight, partial(_drawn, open_dataset(path, charset=self.model.charset))))
+        if self._renderer is not None:
+            sources.append((data.synthetic, partial(_rendered, self._renderer)))
+        sources += [(data.train[name], source) for name, source in self.sources.items()]
         return SampleStream(sources, data.seed)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the stream from where the training stands."""
         run, trainer = self.config.run, self.trainer
         assert trainer is not None
-        place = trainer.global_step * run.batch_size * run.accumulate * trainer.world_size
         shard = StreamShard(
-            self._stream(), place, trainer.global_rank, trainer.world_size, partial(_resized, self.model.image_size)
+            self._stream(),
+            run.batch_size,
+            trainer.global_step * run.accumulate * trainer.world_size,
+            trainer.global_rank,
+            trainer.world_size,
+            partial(_resized, self.model.image_size),
         )
         workers = self.config.data.workers
         collate = partial(_collate, self.model)
@@ -79,8 +142,7 @@ class WordData(pl.LightningDataModule):
         """Return one loader a validation set, each process reading its own part of it."""
         trainer, loaders = self.trainer, []
         assert trainer is not None
-        for path in self.config.data.validation:
-            dataset = open_dataset(path, charset=self.model.charset)
+        for dataset in self.validation:
             count = min(len(dataset), self.config.data.validation_limit or len(dataset))
             # Spread over the set: neighbours are often words of one photo.
             places = np.linspace(0, len(dataset) - 1, count).astype(int)[trainer.global_rank :: trainer.world_size]
@@ -89,12 +151,25 @@ class WordData(pl.LightningDataModule):
         return loaders
 
 
+def _report(use: str, dataset: WordDataset) -> None:
+    _log.info(
+        "%s on %s: %d crops; left out %d labels (empty or too long) and %d damaged entries; %d labels lost characters",
+        *(use, dataset.name, len(dataset), dataset.dropped, dataset.corrupt, dataset.reduced),
+    )
+
+
 class _Resized:
+    """A validation set as a model takes it; None in place of images that cannot be decoded."""
+
     def __init__(self, dataset: Sequence[Sample], size: tuple[int, int]) -> None:
         self.dataset, self.size = dataset, size
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, place: int) -> Sample:
-        return _resized(self.size, self.dataset[place])
+    def __getitem__(self, place: int) -> Sample | None:
+        try:
+            return _resized(self.size, self.dataset[place])
+        except ImageError as error:
+            _log.warning("left out: %s", error)
+            return None

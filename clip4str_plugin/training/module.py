@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from clip4str_plugin.model import CLIP4STR
 from clip4str_plugin.model.charset import CharsetFilter
-from clip4str_plugin.model.config import CHARSET_36
+from clip4str_plugin.model.config import CHARSET_36, CHARSET_94
 from clip4str_plugin.training.config import TrainingConfig
 from clip4str_plugin.training.optim import learning_rate_factor, parameter_groups, scaled_learning_rate
 from clip4str_plugin.training.permutations import permuted_loss, sample_permutations
@@ -37,16 +37,34 @@ class RecognizerTraining(pl.LightningModule):
         self.save_hyperparameters({"clip4str": model.config.to_dict(), "training": config.to_dict()})
         if config.loss.ctc_weight:
             self.ctc_head = nn.Linear(model.config.visual_width, model.tokenizer.num_classes)
-        self._normal_case = CharsetFilter(CHARSET_36)
+        charset = config.data.validation_charset
+        if charset is None:
+            charset = CHARSET_36 if model.config.charset == CHARSET_94 else model.config.charset
+        self._reduce = CharsetFilter(charset)
         self._validated: list[dict[str, int]] = []
+        self._micro_batches = 0
+        self._losses: dict[str, list[Tensor]] = {}
+
+    def configure_model(self) -> None:
+        """Share the parameters out among the devices, where the strategy does that."""
+        if self.device_mesh is None or hasattr(self, "unshard"):
+            return
+        from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
+        # One unit, for the loss calls the parts of the model, not their forward methods.
+        fully_shard(self, mesh=self.device_mesh["data_parallel"])
+        for method in ("training_step", "validation_step"):
+            register_fsdp_forward_method(self, method)
 
     def training_step(self, batch: tuple[Tensor, list[str]], batch_idx: int) -> Tensor:
         """Return the loss of one batch of normalised crops and labels."""
         images, labels = batch
         config = self.config.loss
-        # Drawn from the step and the process, so that a resumed training draws the same again.
-        seeds = np.random.SeedSequence((self.config.run.seed, batch_idx, self.global_step, self.global_rank))
-        rng = np.random.default_rng(seeds)
+        # Chance depends on the step and the batch in it alone: a resumed training draws the same again, and so does
+        # one process that accumulates the batches of several.
+        batch_in_step = self._micro_batches * self.trainer.world_size + self.global_rank
+        rng = np.random.default_rng((self.config.run.seed, self.global_step, batch_in_step))
+        torch.manual_seed(int(rng.integers(2**62)))  # dropout
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         perms = sample_permutations(max(map(len, labels)), config.permutations, rng, generator)
         loss = permuted_loss(
@@ -60,17 +78,28 @@ class RecognizerTraining(pl.LightningModule):
             cloze_context=config.cloze_context,
         )
         total = loss.total
-        if config.ctc_weight:
-            ctc = self._ctc_loss(loss.memory, labels)
-            self.log("loss_ctc", ctc)
-            total = total + config.ctc_weight * ctc
-        self.log("loss", total, prog_bar=True)
-        self.log("loss_visual", loss.visual[0])
+        parts = {"loss_visual": loss.visual[0]}
         if loss.cross:
-            self.log("loss_cross", loss.cross[0])
-        run = self.config.run
-        self.log("samples", float((self.global_step + 1) * run.batch_size * run.accumulate * self.trainer.world_size))
+            parts["loss_cross"] = loss.cross[0]
+        if config.ctc_weight:
+            parts["loss_ctc"] = self._ctc_loss(loss.memory, labels)
+            total = total + config.ctc_weight * parts["loss_ctc"]
+        for name, value in {"loss": total, **parts}.items():
+            self._losses.setdefault(name, []).append(value.detach())
+        self._micro_batches += 1
         return total
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the losses of the step, means over all its batches."""
+        several = self.trainer.world_size > 1
+        for name, values in self._losses.items():
+            self.log(name, torch.stack(values).mean(), prog_bar=name == "loss", sync_dist=several)
+        run, data = self.config.run, getattr(self.trainer, "datamodule", None)
+        self.log("samples", float((self.global_step + 1) * run.batch_size * run.accumulate * self.trainer.world_size))
+        if data is not None and data.skipped:
+            self.log("skipped", float(data.skipped), sync_dist=several, reduce_fx="sum")
+        self._losses.clear()
+        self._micro_batches = 0
 
     def _ctc_loss(self, memory: Tensor, labels: list[str]) -> Tensor:
         """Align image tokens (N, M, D) and labels; the end token's class is the blank (Graves et al., 2006)."""
@@ -99,17 +128,19 @@ class RecognizerTraining(pl.LightningModule):
         self._validated = [{"words": 0, "correct": 0, "visual": 0} for _ in self.config.data.validation]
 
     def validation_step(self, batch: tuple[Tensor, list[str]], batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Read one batch and count the words that are right ([0-9a-z], case ignored)."""
+        """Read one batch and count the words that are right in the charset of the validation."""
         images, labels = batch
+        if not labels:
+            return
         decoding = self.model.generate(images)
         texts = self.model.tokenizer.decode(decoding.logits, decoding.lengths)
         visual = self.model.tokenizer.decode(decoding.visual_logits, decoding.visual_lengths)
         counts = self._validated[dataloader_idx]
         for (text, _), (visual_text, _), label in zip(texts, visual, labels):
-            wanted = self._normal_case(label)
+            wanted = self._reduce(label)
             counts["words"] += 1
-            counts["correct"] += self._normal_case(text) == wanted
-            counts["visual"] += self._normal_case(visual_text) == wanted
+            counts["correct"] += self._reduce(text) == wanted
+            counts["visual"] += self._reduce(visual_text) == wanted
 
     def on_validation_epoch_end(self) -> None:
         """Log the word accuracy of each set and their mean, over all processes."""
@@ -120,6 +151,6 @@ class RecognizerTraining(pl.LightningModule):
         accuracy = 100 * counts[:, 1:] / counts[:, :1].clamp(min=1)
         for name, (both, visual) in zip(self.config.data.validation, accuracy.tolist()):
             short = name.rstrip("/").rsplit("/", 1)[-1]
-            self.log(f"accuracy/{short}", both, rank_zero_only=True)
-            self.log(f"accuracy_visual/{short}", visual, rank_zero_only=True)
-        self.log("val_accuracy", accuracy[:, 0].mean().item(), prog_bar=True)
+            self.log(f"accuracy/{short}", both, sync_dist=True)
+            self.log(f"accuracy_visual/{short}", visual, sync_dist=True)
+        self.log("val_accuracy", accuracy[:, 0].mean().item(), prog_bar=True, sync_dist=True)

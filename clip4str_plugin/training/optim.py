@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from clip4str_plugin.errors import Clip4StrError
 from clip4str_plugin.model import CLIP4STR
 
 __all__ = ["freeze", "learning_rate_factor", "parameter_groups", "scaled_learning_rate"]
@@ -24,6 +25,8 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Group the trainable parameters: CLIP without and with decay, decoders without and with decay.
 
+    An adapter learns like the towers where it is made of their blocks, else like the decoders.
+
     Args:
         model: frozen parameters are left out.
         lr: learning rate of the CLIP towers.
@@ -32,10 +35,13 @@ def parameter_groups(
         coef_wd: the decoders' weight decay over ``weight_decay``.
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {(d, w): [] for d in (False, True) for w in (False, True)}
+    of_clip: tuple[str, ...] = ("clip_model.",)
+    if (model.config.adapter or {}).get("kind") in ("ladder", "ladder_pruning"):
+        of_clip += ("adapter.",)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             decays = parameter.ndim >= 2 and not any(part in name for part in _NO_DECAY)
-            groups[not name.startswith("clip_model."), decays].append(parameter)
+            groups[not name.startswith(of_clip), decays].append(parameter)
     return [
         {
             "params": parameters,
@@ -55,29 +61,51 @@ def freeze(model: CLIP4STR, image_layers: int = -1, text_layers: int = -1) -> No
             its full depth or more freezes all of it.
         text_layers: likewise for the text tower, where the full depth also freezes its final normalisation
             and projection.
+
+    Raises:
+        Clip4StrError: a tower has no sequence of blocks.
     """
     clip = model.clip_model
     clip.logit_scale.requires_grad_(False)
     if text_layers >= 0:
-        clip.token_embedding.requires_grad_(False)
-        clip.positional_embedding.requires_grad_(False)
-        blocks = clip.transformer.resblocks
-        for block in blocks[:text_layers]:
-            block.requires_grad_(False)
-        if text_layers >= len(blocks):
-            clip.ln_final.requires_grad_(False)
-            clip.text_projection.requires_grad_(False)
+        text = getattr(clip, "text", clip)  # CLIP's own text encoder lies beside the image tower, others in a module
+        blocks = _blocks(text)
+        whole = text_layers >= len(blocks)
+        if text is clip:
+            embeddings = [clip.token_embedding, clip.positional_embedding]
+            rest = [clip.ln_final, clip.text_projection]
+        else:
+            inside = {id(p) for p in blocks.parameters()}
+            rest = [text] if whole else []
+            embeddings = [p for n, p in text.named_parameters() if "embed" in n and id(p) not in inside]
+        for part in [*embeddings, *blocks[:text_layers], *(rest if whole else [])]:
+            part.requires_grad_(False)
     if image_layers >= 0:
         visual = clip.visual
-        if not hasattr(visual, "conv1"):
-            raise ValueError("image_layers freezes vision transformers; this image tower is another network")
-        visual.class_embedding.requires_grad_(False)
-        visual.positional_embedding.requires_grad_(False)
-        blocks = visual.transformer.resblocks
-        for block in blocks[:image_layers]:
-            block.requires_grad_(False)
-        if image_layers >= len(blocks):
-            visual.requires_grad_(False)
+        blocks = _blocks(visual)
+        trunk = getattr(visual, "trunk", visual)
+        names = ("class_embedding", "positional_embedding", "cls_token", "pos_embed", "patch_embed", "stem")
+        embeddings = [getattr(trunk, n) for n in names if getattr(trunk, n, None) is not None]
+        for part in [*embeddings, *blocks[:image_layers], *([visual] if image_layers >= len(blocks) else [])]:
+            part.requires_grad_(False)
+
+
+def _blocks(tower: nn.Module) -> Any:
+    """Return the sequence of blocks of a tower.
+
+    Raises:
+        Clip4StrError: the tower has none.
+    """
+    for path in ("transformer.resblocks", "trunk.blocks", "trunk.stages", "transformer.encoder.layer", "transformer.layers"):
+        part: Any = tower
+        for name in path.split("."):
+            part = getattr(part, name, None)
+        if part is not None:
+            return part
+    raise Clip4StrError(
+        f"the tower {type(tower).__name__} has no sequence of blocks to freeze: set freeze_image_layers and "
+        "freeze_text_layers to -1"
+    )
 
 
 def learning_rate_factor(step: int, total: int, schedule: str, warmup: float, cooldown: float = 0.2) -> float:

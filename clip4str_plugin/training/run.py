@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import logging
+import math
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.strategies import ModelParallelStrategy
 
 from clip4str_plugin.errors import Clip4StrError
-from clip4str_plugin.model import CLIP4STR, CLIP4STRConfig, load_model
-from clip4str_plugin.training.config import ModelSource, TrainingConfig
+from clip4str_plugin.model import CLIP4STR, CLIP4STRConfig
+from clip4str_plugin.training.config import TrainingConfig
 from clip4str_plugin.training.data import WordData
+from clip4str_plugin.training.log import make_loggers
+from clip4str_plugin.training.lora import merge_lora
 from clip4str_plugin.training.module import RecognizerTraining
-from clip4str_plugin.training.optim import freeze
+from clip4str_plugin.training.start import build_model
 
 __all__ = ["build_model", "latest_checkpoint", "train"]
 
-
-def build_model(source: ModelSource) -> CLIP4STR:
-    """Return the model a training starts from, frozen parts marked.
-
-    Raises:
-        Clip4StrError: the model's configuration is not usable.
-    """
-    if source.start is not None:
-        model = load_model(source.start, **source.config)
-    else:
-        try:
-            model = CLIP4STR(CLIP4STRConfig.from_dict(source.config))
-        except (TypeError, ValueError, KeyError) as e:
-            raise Clip4StrError(f"the model's configuration is not usable: {e}") from e
-    freeze(model, source.freeze_image_layers, source.freeze_text_layers)
-    return model.train()
+_log = logging.getLogger(__name__)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -41,66 +35,159 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
     A kill while a file is written leaves it without the directory at its end; the one before is whole.
     """
-    files = sorted(folder.glob("step=*.ckpt"), key=lambda p: int(p.stem.partition("=")[2].partition("-")[0]))
-    return next((p for p in reversed(files) if zipfile.is_zipfile(p)), None)
+    return next((path for step, path in sorted(_checkpoints(folder), reverse=True) if zipfile.is_zipfile(path)), None)
 
 
-def _logger(name: str, folder: Path) -> Any:
-    if name == "csv":
-        return pl.loggers.CSVLogger(folder, name="log", version="")
-    if name == "tensorboard":
-        return pl.loggers.TensorBoardLogger(folder, name="log", version="")
-    if name == "wandb":
-        return pl.loggers.WandbLogger(save_dir=folder, name=folder.name)
-    raise Clip4StrError(f"unknown logger {name!r}: use csv, tensorboard or wandb")
+def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
+    names = [(path.stem.partition("=")[2].partition("-")[0], path) for path in folder.glob("step=*.ckpt")]
+    return [(int(step), path) for step, path in names if step.isdigit()]
 
 
 def train(config: TrainingConfig, folder: str | Path) -> Path:
     """Train, from the newest checkpoint in the folder if there is one.
 
+    Everything that can be wrong with configuration, weights and data is found before the first step.
+
     Args:
         config: what to train on what, and how long.
-        folder: receives checkpoints (``step=N.ckpt``, the last two), logs, and at the end the weights in
-            ``final/``.
+        folder: receives checkpoints (``step=N.ckpt``, the last two; ``best.ckpt``, the most accurate in validation),
+            logs in ``log/``, and at the end the weights in ``final/``.
 
     Returns:
         the folder of the final weights, which ``load_model`` reads.
+
+    Raises:
+        Clip4StrError: configuration, weights or data are not usable, or the folder holds another training.
     """
     folder = Path(folder)
-    run, optimizer = config.run, config.optimizer
+    run = config.run
     pl.seed_everything(run.seed, verbose=False)
     model = build_model(config.model)
+    if run.activation_checkpointing:
+        model.clip_model.set_grad_checkpointing(True)
+    data = WordData(config, model.config)
+    strategy = _strategy(config)
+    trainer_options: dict[str, Any] = {
+        "accelerator": run.accelerator,
+        "devices": run.devices,
+        "strategy": strategy,
+        "precision": run.precision,
+    }
+    if run.epochs > 0:
+        config = dataclasses.replace(config, run=dataclasses.replace(run, steps=_steps(config, data)))
+        run = config.run
     module = RecognizerTraining(model, config)
+    resume = latest_checkpoint(folder)
+    resume_step = _check_resumable(resume, model.config) if resume else 0
+    try:
+        trainer = pl.Trainer(
+            **trainer_options,
+            max_steps=run.steps,
+            accumulate_grad_batches=run.accumulate,
+            gradient_clip_val=config.optimizer.clip_norm,
+            val_check_interval=run.validate_every * run.accumulate,
+            check_val_every_n_epoch=None,
+            limit_val_batches=None if config.data.validation else 0,
+            num_sanity_val_steps=0,
+            log_every_n_steps=run.log_every,
+            logger=make_loggers(run.logger, folder, resume_step),
+            callbacks=_callbacks(config, folder),
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+    except (ValueError, RuntimeError) as e:  # Lightning's MisconfigurationException is no class of its own
+        raise Clip4StrError(f"run: {e}") from e
+    _quieten()
+    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    return _save_final(trainer, module, folder)
+
+
+def _strategy(config: TrainingConfig) -> Any:
+    run = config.run
+    if run.strategy == "fsdp":
+        if config.optimizer.ema:
+            raise Clip4StrError("run.strategy fsdp cannot average sharded weights: set optimizer.ema to 0")
+        return ModelParallelStrategy(tensor_parallel_size=1, data_parallel_size="auto", save_distributed_checkpoint=False)
+    if run.strategy == "ddp" or (run.strategy == "auto" and run.devices > 1):
+        # A branch that is not trained leaves parameters without gradient.
+        return "ddp_find_unused_parameters_true"
+    return run.strategy
+
+
+def _steps(config: TrainingConfig, data: WordData) -> int:
+    run = config.run
+    if config.data.synthetic > 0:
+        raise Clip4StrError("run.epochs counts passes over data.train; with rendered words beside it use run.steps")
+    return max(1, math.ceil(run.epochs * data.epoch_length / (run.batch_size * run.accumulate * run.devices)))
+
+
+def _check_resumable(checkpoint: Path, config: CLIP4STRConfig) -> int:
+    """Return the step of a checkpoint.
+
+    Raises:
+        Clip4StrError: it is of another model.
+    """
+    try:
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        stored = content["hyper_parameters"]["clip4str"]
+    except Exception as e:  # torch raises many types on damaged files
+        raise Clip4StrError(f"{checkpoint}: cannot be resumed ({type(e).__name__}: {e}); remove it") from e
+    wanted = config.to_dict()
+    different = [k for k in wanted if _plain(wanted[k]) != _plain(stored.get(k, wanted[k]))]
+    if different:
+        name = different[0]
+        raise Clip4StrError(
+            f"{checkpoint}: is of another model ({name} is {stored[name]!r} there and {wanted[name]!r} now); "
+            "give another --output, or the configuration this training began with"
+        )
+    return int(content["global_step"])
+
+
+def _plain(value: Any) -> Any:
+    """Make what JSON cannot tell apart equal."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _callbacks(config: TrainingConfig, folder: Path) -> list[Callback]:
     callbacks: list[Callback] = [
         ModelCheckpoint(
-            folder, "{step}", monitor="step", mode="max", save_top_k=2, every_n_train_steps=run.checkpoint_every
+            folder, "{step}", monitor="step", mode="max", save_top_k=2, every_n_train_steps=config.run.checkpoint_every
         ),
         LearningRateMonitor("step"),
     ]
-    if optimizer.ema:
-        callbacks.append(EMAWeightAveraging(decay=optimizer.ema))
-    trainer = pl.Trainer(
-        accelerator=run.accelerator,
-        devices=run.devices,
-        strategy=run.strategy,
-        precision=run.precision,  # type: ignore[arg-type]
-        max_steps=run.steps,
-        accumulate_grad_batches=run.accumulate,
-        gradient_clip_val=optimizer.clip_norm,
-        val_check_interval=run.validate_every * run.accumulate,
-        check_val_every_n_epoch=None,
-        limit_val_batches=None if config.data.validation else 0,
-        num_sanity_val_steps=0,
-        log_every_n_steps=50,
-        logger=_logger(run.logger, folder),
-        callbacks=callbacks,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
-    resume = latest_checkpoint(folder)
-    trainer.fit(module, datamodule=WordData(config, model.config), ckpt_path=resume, weights_only=True)
+    if config.data.validation:
+        callbacks.append(
+            ModelCheckpoint(folder, "best", monitor="val_accuracy", mode="max", enable_version_counter=False)
+        )
+    if config.optimizer.ema:
+        callbacks.append(EMAWeightAveraging(decay=config.optimizer.ema))
+    return callbacks
+
+
+def _quieten() -> None:
+    # Advice that does not fit: the stream of samples is endless, and its folder is meant to be used again.
+    for text in (".*does not have many workers.*", ".*exists and is not empty.*", ".*IterableDataset.*has `__len__`.*"):
+        warnings.filterwarnings("ignore", text)
+
+
+def _save_final(trainer: pl.Trainer, module: RecognizerTraining, folder: Path) -> Path:
     final = folder / "final"
+    model = module.model
+    if isinstance(trainer.strategy, ModelParallelStrategy):
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+        # Gathering the shards takes all processes.
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        state = get_model_state_dict(module, options=options)
+        if trainer.is_global_zero:
+            model = CLIP4STR(model.config)
+            model.load_state_dict({k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")})
     if trainer.is_global_zero:
+        model = copy.deepcopy(model)
+        merge_lora(model)
         model.save_pretrained(final)
+    trainer.strategy.barrier()
     return final

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
-__all__ = ["SampleStream", "StreamShard"]
+__all__ = ["Sample", "SampleStream", "StreamShard"]
 
 Sample = tuple[np.ndarray, str]
 
@@ -39,26 +40,35 @@ class SampleStream:
         return self._sources[min(chosen, len(self._sources) - 1)](place, rng)
 
 
+@dataclass
 class StreamShard(IterableDataset[Sample]):
-    """The places of a stream that one of several processes reads, from a given one on.
+    """The batches of a stream that one of several processes reads, from a given one on.
 
-    Args:
+    Batch b of the stream holds the places from b times its size on. Processes take batches in turn, and so do the
+    loading workers of each: what is in a batch depends neither on the number of workers, nor on whether two processes
+    take two batches or one process takes both and accumulates their gradients.
+
+    Attributes:
         stream: the whole stream.
-        start: first place of the stream.
+        batch_size: samples of a batch.
+        start: first batch of the stream.
         shard: index of this process.
         shards: number of processes.
         transform: applied to each sample.
     """
 
-    def __init__(
-        self, stream: SampleStream, start: int, shard: int, shards: int, transform: Callable[[Sample], Sample]
-    ) -> None:
-        self.stream, self.start, self.shard, self.shards, self.transform = stream, start, shard, shards, transform
+    stream: SampleStream
+    batch_size: int
+    start: int
+    shard: int
+    shards: int
+    transform: Callable[[Sample], Sample]
 
     def __iter__(self) -> Iterator[Sample]:
         worker = get_worker_info()
         part, parts = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        place = self.start + self.shard * parts + part
+        batch = self.start + self.shard + part * self.shards
         while True:
-            yield self.transform(self.stream[place])
-            place += self.shards * parts
+            for place in range(batch * self.batch_size, (batch + 1) * self.batch_size):
+                yield self.transform(self.stream[place])
+            batch += self.shards * parts

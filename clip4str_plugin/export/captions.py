@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._higher_order_ops import while_loop
 
 from clip4str_plugin.model.charset import CharsetFilter
 
@@ -48,7 +49,6 @@ class CaptionGraph(nn.Module):
                 "Load it with caption_charset of letters and digits, or export the visual branch alone"
             )
         self.context_length = config.context_length
-        self.rounds = config.max_label_length  # merges of a reading that fills all T positions
         self.eos_id = tokenizer.eos_id
         self.sot_id, self.eot_id = caption_tokenizer.vocab_size - 2, caption_tokenizer.vocab_size - 1
         symbol = caption_tokenizer.symbols
@@ -105,18 +105,25 @@ class CaptionGraph(nn.Module):
         """
         index = torch.arange(symbols.shape[1], device=symbols.device)
         never = _FIRST_MERGE + self.vocab_size
-        for _ in range(self.rounds):
+
+        def found_one(symbols: Tensor, count: Tensor, hit: Tensor) -> Tensor:
+            return hit.any()
+
+        def merge(symbols: Tensor, count: Tensor, hit: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             following = torch.cat([symbols[:, 1:], torch.zeros_like(symbols[:, :1])], 1)
             pairs = symbols * self.vocab_size + following  # N, T
-            bucket = pairs % len(self.keys)
+            bucket = pairs % self.keys.shape[0]
             found = self.keys[bucket] == pairs[..., None]  # N, T, slots
             merged = torch.where(found, self.merged[bucket], never).amin(-1)
             merged = torch.where(index + 1 < count[:, None], merged, never)
             best = merged.amin(1, keepdim=True)
             hit = best < never  # N, 1
-            place = torch.where(merged == best, index, len(index)).amin(1, keepdim=True)
+            place = torch.where(merged == best, index, index.shape[0]).amin(1, keepdim=True)
             symbols = torch.where(hit & (index == place), best, torch.where(hit & (index > place), following, symbols))
-            count = count - hit[:, 0].to(count.dtype)
+            return symbols, count - hit[:, 0].to(count.dtype), hit
+
+        start = torch.ones_like(symbols[:, :1], dtype=torch.bool)
+        symbols, count, _ = while_loop(found_one, merge, (symbols, count, start))
         return symbols, count
 
 

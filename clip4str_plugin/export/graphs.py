@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch._higher_order_ops import while_loop
 
 from clip4str_plugin.export.captions import CaptionGraph
 from clip4str_plugin.model.encoders import caption_tokens
@@ -111,8 +112,8 @@ class DecoderGraph(nn.Module):
 class WholeGraph(nn.Module):
     """A whole recognition as one function: normalised crops to logits in docTR's order.
 
-    Both greedy loops are written out to the last position and what lies beyond a crop's own end is replaced by a
-    certain end token, so that every crop reads as it does alone. The captions are made and tokenised in the graph,
+    Both greedy loops go on until the last crop of the batch has ended, and what lies beyond a crop's own end is
+    replaced by a certain end token, so that every crop reads as it does alone. The captions are made and tokenised in the graph,
     which is possible for captions of ASCII letters and digits (see :class:`CaptionGraph`).
 
     Args:
@@ -161,7 +162,8 @@ class WholeGraph(nn.Module):
         """Decode T positions; a crop's reading ends after ``lengths`` steps, or with its first end token if None."""
         n, count = memory.shape[0], self.model.config.max_label_length + 1
         begin = torch.full((n, 1), self.model.tokenizer.bos_id, device=memory.device)
-        logits = self._greedy(graph, memory, begin) if self.model.config.decode_ar else self._at_once(graph, memory, begin)
+        decode = self._greedy if self.model.config.decode_ar else self._at_once
+        logits = decode(graph, memory, begin, lengths)
         if lengths is None:
             ended = (logits.argmax(-1) == self.model.tokenizer.eos_id).int().cumsum(1) > 0  # N, T
             lengths = (count + 1 - ended.sum(1)).clamp(max=count)
@@ -172,22 +174,49 @@ class WholeGraph(nn.Module):
         blank = torch.where(is_end, 0.0, -1e4).to(logits.dtype)
         return torch.where(beyond[..., None], blank, logits), lengths
 
-    def _greedy(self, graph: DecoderGraph, memory: Tensor, token: Tensor) -> Tensor:
-        decoder = graph.decoder
-        layer, keys_values = decoder.layers[0], _unstack(memory)[0]
-        keys, values, steps = [], [], []
-        for i in range(self.model.config.max_label_length + 1):
-            key, value = layer.self_attn.keys_values(layer.norm_c(decoder.embed(token, start=i)))
-            keys.append(key)
-            values.append(value)
-            query = decoder.pos_queries[:, i : i + 1].expand(memory.shape[0], -1, -1)
-            seen = torch.cat(keys, 2), torch.cat(values, 2)
-            query = layer(query, layer.norm_q(query), seen, keys_values, None)
-            steps.append(decoder.head(decoder.norm(query)))
-            token = steps[-1].argmax(-1)
-        return torch.cat(steps, 1)
+    def _greedy(self, graph: DecoderGraph, memory: Tensor, begin: Tensor, lengths: Tensor | None) -> Tensor:
+        """Decode until the longest of ``lengths`` is reached, or until every crop has predicted an end token."""
+        decoder, count = graph.decoder, self.model.config.max_label_length + 1
+        layer = decoder.layers[0]
+        memory_keys, memory_values = (x.clone() for x in _unstack(memory)[0])  # a loop must not see the same storage twice
+        eos_id = self.model.tokenizer.eos_id
+        n, heads, _, head_dim = memory_keys.shape
+        index = torch.arange(count, device=memory.device)
 
-    def _at_once(self, graph: DecoderGraph, memory: Tensor, begin: Tensor) -> Tensor:
+        def unfinished(i: Tensor, token: Tensor, ended: Tensor, *rest: Tensor) -> Tensor:
+            more = i < count if lengths is None else i < lengths.max()
+            return more & ~ended.all()
+
+        def step(
+            i: Tensor, token: Tensor, ended: Tensor, keys: Tensor, values: Tensor, logits: Tensor
+        ) -> tuple[Tensor, ...]:
+            place = decoder.pos_queries[0].index_select(0, (i - 1).clamp(min=0)[None]) * (i > 0)
+            key, value = layer.self_attn.keys_values(layer.norm_c(decoder.text_embed(token) + place))
+            here = index == i
+            keys = torch.where(here[:, None], key, keys)
+            values = torch.where(here[:, None], value, values)
+            query = decoder.pos_queries[0].index_select(0, i[None]).expand(token.shape[0], -1, -1)
+            visible = (index <= i).expand(token.shape[0], 1, 1, -1)
+            query = layer(query, layer.norm_q(query), (keys, values), (memory_keys, memory_values), visible)
+            scores = decoder.head(decoder.norm(query))  # N, 1, C
+            token = scores.argmax(-1)
+            if lengths is None:
+                ended = ended | (token[:, 0] == eos_id)
+            else:
+                ended = ended.clone()
+            return i + 1, token, ended, keys, values, torch.where(here[:, None], scores, logits)
+
+        state = (
+            torch.zeros((), dtype=torch.int64, device=memory.device),
+            begin,
+            torch.zeros(n, dtype=torch.bool, device=memory.device),
+            memory.new_zeros(n, heads, count, head_dim),
+            memory.new_zeros(n, heads, count, head_dim),
+            memory.new_zeros(n, count, decoder.head.out_features),
+        )
+        return while_loop(unfinished, step, state)[-1]
+
+    def _at_once(self, graph: DecoderGraph, memory: Tensor, begin: Tensor, lengths: Tensor | None) -> Tensor:
         positions = torch.arange(self.model.config.max_label_length + 1, device=memory.device)
         visible = torch.ones(memory.shape[0], len(positions), 1, dtype=torch.bool, device=memory.device)
         return graph(begin, memory, positions, visible, visible[:, :1])

@@ -1,0 +1,126 @@
+"""Reads a folder of photos with our reader and with RapidOCR's own recognizer, page by page in alternation.
+
+    python benchmarks/end_to_end.py FOLDER OUTPUT [--model NAME|FILE] [--limit N] [--threads N]
+
+Writes `OUTPUT/ours.jsonl`, `OUTPUT/rapidocr_words.jsonl` and `OUTPUT/rapidocr_lines.jsonl`, one object a page
+({"image": ..., "words": [{"text": ..., "poly": [[x, y], ...]}]}), for any end-to-end scorer, and prints pages
+a second and peak memory; each system's memory is measured in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+Words = list[dict[str, Any]]
+
+
+def ours(model: str) -> Callable[[np.ndarray], Words]:
+    from clip4str_plugin import Reader
+
+    reader = Reader(recognizer=model)
+
+    def read(page: np.ndarray) -> Words:
+        words = next(iter(reader.stream([page]))).words
+        return [{"text": w.text, "poly": w.polygon.tolist()} for w in words]
+
+    return read
+
+
+def rapidocr(words: bool) -> Callable[[np.ndarray], Words]:
+    from rapidocr import RapidOCR
+
+    engine = RapidOCR(params={"Global.log_level": "error"})
+
+    def read(page: np.ndarray) -> Words:
+        result = engine(page[..., ::-1], return_word_box=words)
+        if words:
+            found = [word for line in result.word_results or () for word in line]
+            return [{"text": text, "poly": np.asarray(box).tolist()} for text, _, box in found if box is not None]
+        if result.boxes is None:
+            return []
+        return [{"text": text, "poly": box.tolist()} for text, box in zip(result.txts, result.boxes)]
+
+    return read
+
+
+def systems(model: str) -> dict[str, Callable[[], Callable[[np.ndarray], Words]]]:
+    return {
+        "ours": lambda: ours(model),
+        "rapidocr_words": lambda: rapidocr(True),
+        "rapidocr_lines": lambda: rapidocr(False),
+    }
+
+
+def load(path: Path) -> np.ndarray:
+    return np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
+
+
+def peak_memory(name: str, model: str, paths: list[Path]) -> float:
+    """Return the peak resident memory in MB of reading the files in a process of its own."""
+    command = [sys.executable, __file__, "--alone", name, "--model", model, *map(str, paths)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def alone(name: str, model: str, paths: list[str]) -> None:
+    read = systems(model)[name]()
+    for path in paths:
+        read(load(Path(path)))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paths", nargs="+")
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--limit", type=int, default=0)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--alone", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.alone:
+        return alone(args.alone, args.model, args.paths)
+    if args.threads:
+        import torch
+
+        torch.set_num_threads(args.threads)
+
+    folder, output = map(Path, args.paths)
+    output.mkdir(parents=True, exist_ok=True)
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    paths = paths[: args.limit or None]
+    readers = {name: build() for name, build in systems(args.model).items()}
+    for read in readers.values():  # the first call builds what is built once
+        read(load(paths[0]))
+    seconds: dict[str, list[float]] = {name: [] for name in readers}
+    files = {name: (output / f"{name}.jsonl").open("w", encoding="utf-8") for name in readers}
+    for path in paths:
+        page = load(path)
+        for name, read in readers.items():
+            start = time.perf_counter()
+            words = read(page)
+            seconds[name].append(time.perf_counter() - start)
+            files[name].write(json.dumps({"image": path.name, "words": words}, ensure_ascii=False) + "\n")
+    for file in files.values():
+        file.close()
+    base = sum(seconds["rapidocr_words"])
+    for name, times in seconds.items():
+        memory = peak_memory(name, args.model, paths[:10])
+        print(
+            f"{name:15} {len(times) / sum(times):6.2f} pages/s (median {1000 * statistics.median(times):.0f} ms), "
+            f"{base / sum(times):.2f} x rapidocr_words, peak memory {memory:.0f} MB"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -6,6 +6,7 @@ __all__ = [
     "DatasetError",
     "DetectorError",
     "DownloadError",
+    "EngineError",
     "ExportError",
     "HostError",
     "ImageError",
@@ -47,3 +48,7 @@ class DatasetError(Clip4StrError, ValueError):
 
 class ExportError(Clip4StrError, ValueError):
     """A model cannot be exported as asked."""
+
+
+class EngineError(Clip4StrError, ValueError):
+    """A precision or an engine cannot be had on this machine."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from clip4str_plugin.model.text_towers import build_caption_tokenizer
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["CLIP4STR", "Decoding"]
+__all__ = ["CLIP4STR", "Decoding", "Encoders"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,18 @@ class Decoding:
     captions: tuple[tuple[str, ...], ...]
 
 
+class Encoders(Protocol):
+    """Another way to compute the two encoders, with weights of its own."""
+
+    def image_tokens(self, images: Tensor) -> Tensor:
+        """Encode (N, 3, H, W) images as (N, M, D) tokens."""
+        ...
+
+    def caption_tokens(self, ids: Tensor) -> Tensor:
+        """Encode (N, L) token ids as (N, L, D) tokens."""
+        ...
+
+
 class CLIP4STR(nn.Module):
     """The recognizer as a network: normalised crops in, logits out.
 
@@ -60,6 +72,7 @@ class CLIP4STR(nn.Module):
         config: as given; ``refine_iters``, ``decode_ar`` and ``cross_branch`` are read at every call.
         tokenizer: maps text to token ids and logits to text.
         caption_tokenizer: maps captions to the text encoder's ids.
+        engine: what computes the two encoders instead of PyTorch; see ``engines.set_precision``.
     """
 
     def __init__(self, config: CLIP4STRConfig) -> None:
@@ -69,6 +82,7 @@ class CLIP4STR(nn.Module):
         self.caption_filter = CharsetFilter(config.caption_charset)
         self.caption_tokenizer = build_caption_tokenizer(config)
         self.clip_model = build_clip(config)
+        self.engine: Encoders | None = None
         self.adapter = build_adapter(config)
         self.visual_decoder = self._decoder(config.visual_width)
         if config.cross_branch:
@@ -114,6 +128,9 @@ class CLIP4STR(nn.Module):
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Return the visual branch's memory, (N, M, D), for normalised images (N, 3, H, W)."""
+        if self.engine is not None:
+            return self.engine.image_tokens(images).to(self.device, self.dtype)
+        images = images.to(self.device, self.dtype)
         if self.adapter is None:
             return image_tokens(self.clip_model, images, project=self.config.share_dim)
         inputs: list[Tensor] = []
@@ -125,7 +142,10 @@ class CLIP4STR(nn.Module):
         ids = self.caption_tokenizer(captions, device=self.device)
         if self.config.raw_token_memory:
             return self.clip_model.token_embedding(ids)
-        tokens = caption_tokens(self.clip_model, ids)
+        if self.engine is not None:
+            tokens = self.engine.caption_tokens(ids).to(self.device, self.dtype)
+        else:
+            tokens = caption_tokens(self.clip_model, ids)
         if self.config.cls_eot_memory:
             ends = (ids == self.caption_tokenizer.eot_id).int().argmax(1)
             return tokens[torch.arange(len(ids), device=ids.device), ends][:, None]
@@ -196,7 +216,7 @@ class CLIP4STR(nn.Module):
             ids = self.tokenizer
             return Search(decoder, ids.bos_id, ids.eos_id, positions, max_length is None, forbidden)
 
-        memory = self.encode_image(images.to(self.device, self.dtype))
+        memory = self.encode_image(images)
         visual_memory = self.visual_decoder.memory_keys_values(memory)
         visual_search = search(self.visual_decoder)
         first = visual_search.greedy if self.config.decode_ar else visual_search.parallel

@@ -231,7 +231,11 @@ class Decoder(nn.Module):
             query = layer(query, layer.norm_q(query), keys_values, memory[i], query_mask)
             if i + 1 < len(self.layers):
                 content = layer(content, normed, keys_values, memory[i], content_mask)
-        return self.head(self.norm(query))
+        return self.classify(query)
+
+    def classify(self, query: Tensor) -> Tensor:
+        """Return float32 logits (N, Q, C): with bfloat16 ones, close classes would tie."""
+        return F.linear(self.norm(query).float(), self.head.weight.float(), self.head.bias.float())
 
     def start(self, memory: list[KeysValues]) -> GreedyState:
         """Prepare decoding one position after another, given the result of ``memory_keys_values``."""
@@ -258,4 +262,4 @@ class Decoder(nn.Module):
             if depth + 1 < len(self.layers):
                 content = layer(content, normed, seen, state.memory[depth], None)
         state.step += 1
-        return self.head(self.norm(query))[:, 0]
+        return self.classify(query)[:, 0]

@@ -176,7 +176,8 @@ class Search:
 
     def _blank(self, rows: int, positions: int, like: Tensor) -> Tensor:
         """Return logits (N, T, C) of a certain end token."""
-        logits = like.new_full((rows, positions, self.decoder.head.out_features), float("-inf"))
+        shape = (rows, positions, self.decoder.head.out_features)
+        logits = torch.full(shape, float("-inf"), device=like.device)
         logits[..., self.eos_id] = 0
         return logits
 

@@ -1,0 +1,106 @@
+"""The one switch between exact, fast and fastest: ``fp32``, ``bf16``, ``int8`` or ``auto``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import torch
+
+from clip4str_plugin.errors import EngineError
+
+if TYPE_CHECKING:
+    from clip4str_plugin.model import CLIP4STR
+
+__all__ = ["PRECISIONS", "Engine", "Precision", "set_precision"]
+
+logger = logging.getLogger(__name__)
+
+Precision = Literal["fp32", "bf16", "int8", "auto"]
+Engine = Literal["auto", "torch", "openvino"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+
+
+def set_precision(
+    model: CLIP4STR,
+    precision: Precision = "auto",
+    engine: Engine = "auto",
+    calibration: Iterable[Any] | None = None,
+) -> CLIP4STR:
+    """Choose how a model computes, in place. Call it last: after loading weights and moving to a device.
+
+    ========= ============================================= ==============================================
+    precision with OpenVINO (CPU, when installed)           without, or on another device
+    ========= ============================================= ==============================================
+    fp32      OpenVINO encoders, differences of about 1e-6  PyTorch, the reference
+    bf16      OpenVINO encoders, bfloat16 decoders          PyTorch in bfloat16
+    int8      encoders with 8-bit weights and activations   not available
+    auto      bf16 where the processor computes in it       bf16 where the processor or GPU computes in it,
+              (AMX, AVX-512 BF16), else fp32                else fp32
+    ========= ============================================= ==============================================
+
+    What ``auto`` chose is logged (logger ``clip4str_plugin.engines.precision``, level INFO). ``int8`` is never chosen
+    by itself, since it changes a few readings. OpenVINO's graphs are made once for each set of weights and kept in
+    the cache folder (see ``cache_dir``), so that only the first start takes long.
+
+    Args:
+        model: in float32, evaluation mode and on its device. With ``bf16`` and ``int8`` its weights are rounded to
+            bfloat16 where the processor computes in it.
+        precision: as above.
+        engine: "openvino" or "torch" to insist on one.
+        calibration: for ``int8``, crops (as a Recognizer takes them) like those to be read; the range of the
+            activations is measured on them. By default words are rendered.
+
+    Returns:
+        the same model.
+
+    Raises:
+        EngineError: the precision cannot be had on this device or with what is installed.
+    """
+    if precision not in PRECISIONS:
+        raise EngineError(f"precision is {precision!r}; known are {', '.join(PRECISIONS)}")
+    if engine not in get_args(Engine):
+        raise EngineError(f"engine is {engine!r}; known are {', '.join(get_args(Engine))}")
+    on_cpu = model.device.type == "cpu"
+    installed = find_spec("openvino") is not None
+    if engine == "openvino" and not (on_cpu and installed):
+        why = "is not installed: pip install 'clip4str-plugin[openvino]'" if on_cpu else "only serves the CPU"
+        raise EngineError(f"OpenVINO {why}")
+    use_openvino = on_cpu and installed and engine != "torch"
+    if precision == "int8" and not use_openvino:
+        raise EngineError(
+            "int8 needs OpenVINO on the CPU: pip install 'clip4str-plugin[openvino]' and leave the engine to choose"
+            if on_cpu
+            else f"int8 is for the CPU; use bf16 on {model.device.type}"
+        )
+    chosen = ("bf16" if _computes_in_bf16(model.device) else "fp32") if precision == "auto" else precision
+
+    model.engine = None
+    if use_openvino:
+        from clip4str_plugin.engines.openvino import OpenVinoEncoders
+
+        model.engine = OpenVinoEncoders.build(model, chosen, calibration)
+    # An engine for the encoders leaves the decoders, which run in bfloat16 only where that is faster.
+    if chosen == "bf16" and not use_openvino:
+        model.to(torch.bfloat16)
+    elif chosen != "fp32" and _computes_in_bf16(model.device):
+        model.to(torch.bfloat16)
+    logger.info(
+        "precision %s%s on %s with %s",
+        chosen,
+        " (chosen automatically)" if precision == "auto" else "",
+        model.device,
+        "OpenVINO" if use_openvino else "PyTorch",
+    )
+    return model
+
+
+def _computes_in_bf16(device: torch.device) -> bool:
+    """Tell whether the device multiplies bfloat16 matrices in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return False

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from clip4str_plugin.polygons import Start
-from clip4str_plugin.rectify import Strip
+from clip4str_plugin.strip import Strip
 
 __all__ = ["group_lines", "split_lines"]
 

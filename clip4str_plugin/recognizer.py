@@ -18,6 +18,7 @@ from clip4str_plugin.prefetch import prefetch
 from clip4str_plugin.preprocess import Color, is_empty, normalize, resize
 
 if TYPE_CHECKING:
+    from clip4str_plugin.engines import Precision
     from clip4str_plugin.model import CLIP4STR
 
 __all__ = ["Confidence", "Recognition", "Recognizer"]
@@ -68,6 +69,8 @@ class Recognizer:
             that the probabilities are those among the characters left. None allows all the model knows.
         on_error: what to do with a crop of a wrong type or shape: "raise" an ImageError that names its index, or read
             it as "empty" (text "", confidence 0, a warning in the log).
+        precision: "fp32", "bf16", "int8" or "auto": how, and by which engine, the model computes from now on (see
+            :func:`clip4str_plugin.engines.set_precision`); None leaves it as it is. Not together with ``dtype``.
 
     Raises:
         ValueError: an argument is out of range, or ``charset`` holds characters the model does not know.
@@ -88,6 +91,7 @@ class Recognizer:
         confidence: Confidence = "product",
         charset: str | None = None,
         on_error: Literal["raise", "empty"] = "raise",
+        precision: Precision | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, is {batch_size}")
@@ -97,7 +101,13 @@ class Recognizer:
             raise ValueError(f"on_error must be 'raise' or 'empty', is {on_error!r}")
         if charset == "":
             raise ValueError("charset is empty: name the characters to read, or None for all")
+        if precision is not None and dtype is not None:
+            raise ValueError(f"precision {precision!r} and dtype {dtype} both say how to compute: give one")
         self.model = model.to(device=device, dtype=dtype).eval()
+        if precision is not None:
+            from clip4str_plugin.engines import set_precision
+
+            set_precision(self.model, precision)
         self.batch_size = batch_size
         self.confidence = confidence
         self.charset = charset

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 import os
@@ -118,10 +117,11 @@ class OpenVinoEncoders:
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         graphs = {}
-        for name, graph in self._graphs.items():
-            xml, weights = io.BytesIO(), io.BytesIO()
-            ov.serialize(graph, xml, weights)
-            graphs[name] = (xml.getvalue(), weights.getvalue())
+        with tempfile.TemporaryDirectory() as folder:
+            for name, graph in self._graphs.items():
+                path = Path(folder) / f"{name}.xml"
+                ov.save_model(graph, path, compress_to_fp16=False)
+                graphs[name] = (path.read_bytes(), path.with_suffix(".bin").read_bytes())
         return _unpickle, (graphs, self._options["INFERENCE_PRECISION_HINT"] == "bf16")
 
 

@@ -18,6 +18,10 @@ COMMANDS = {
     "read": ("clip4str_plugin.cli.read", "find the text in photos, scans and PDFs, and read it"),
     "recognize": ("clip4str_plugin.cli.recognize", "read images that hold one word each"),
     "evaluate": ("clip4str_plugin.cli.evaluate", "measure word accuracy on labelled data sets"),
+    "train": ("clip4str_plugin.cli.train", "train or fine-tune a model"),
+    "data": ("clip4str_plugin.cli.data", "check and convert sets of labelled crops"),
+    "compare": ("clip4str_plugin.cli.compare", "test whether one model reads better than another, from two evaluations"),
+    "export": ("clip4str_plugin.cli.export", "write a model for ONNX Runtime, OnnxTR or torch.export"),
     "models": ("clip4str_plugin.cli.models", "list the models that can be named"),
     "plugins": ("clip4str_plugin.cli.plugins", "list what installed packages plug in, and whether it works"),
 }

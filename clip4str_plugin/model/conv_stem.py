@@ -19,6 +19,7 @@ __all__ = ["ConvStemTransformer"]
 _SIZES: dict[str, dict[str, Any]] = {
     "word_convstem_192": {"image_size": (32, 128), "channels": (32, 64, 128, 192), "layers": 4, "heads": 6},
     "word_convstem_256": {"image_size": (32, 128), "channels": (48, 96, 192, 256), "layers": 6, "heads": 8},
+    "word_convstem_64": {"image_size": (32, 128), "channels": (16, 32, 48, 64), "layers": 2, "heads": 4},
     "word_convstem_16": {"image_size": (32, 128), "channels": (8, 8, 16, 16), "layers": 1, "heads": 2},
 }
 

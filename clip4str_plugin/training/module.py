@@ -52,7 +52,8 @@ class RecognizerTraining(pl.LightningModule):
         from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
         # One unit, for the loss calls the parts of the model, not their forward methods.
-        fully_shard(self, mesh=self.device_mesh["data_parallel"])
+        scalars = {p for p in self.parameters() if p.ndim == 0}  # cannot be shared out; logit_scale is not trained
+        fully_shard(self, mesh=self.device_mesh["data_parallel"], ignored_params=scalars)
         for method in ("training_step", "validation_step"):
             register_fsdp_forward_method(self, method)
 

@@ -108,7 +108,9 @@ def _strategy(config: TrainingConfig) -> Any:
     if run.strategy == "fsdp":
         if config.optimizer.ema:
             raise Clip4StrError("run.strategy fsdp cannot average sharded weights: set optimizer.ema to 0")
-        return ModelParallelStrategy(tensor_parallel_size=1, data_parallel_size="auto", save_distributed_checkpoint=False)
+        return ModelParallelStrategy(
+            data_parallel_size=run.devices, tensor_parallel_size=1, save_distributed_checkpoint=False
+        )
     if run.strategy == "ddp" or (run.strategy == "auto" and run.devices > 1):
         # A branch that is not trained leaves parameters without gradient.
         return "ddp_find_unused_parameters_true"

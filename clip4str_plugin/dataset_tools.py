@@ -1,0 +1,216 @@
+"""Checking sets of labelled crops, and turning folders with labels.tsv into LMDB sets and back."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from clip4str_plugin.datasets import LABELS, WordDataset, open_dataset
+from clip4str_plugin.errors import DatasetError
+from clip4str_plugin.model.config import CHARSET_94
+
+__all__ = ["DataReport", "check_dataset", "convert"]
+
+_MAP_SIZE = 1 << 40  # the most an LMDB set may grow to; on disk it takes what it needs
+_BATCH = 1000
+
+
+@dataclass
+class DataReport:
+    """What a set holds and what is wrong with it.
+
+    Attributes:
+        name: the set as given.
+        samples: crops with a usable label.
+        dropped: labels left out: empty, too long, or nothing of them in the charset.
+        corrupt: entries without a label.
+        reduced: labels that lose characters because the charset lacks them.
+        foreign: these characters, the most frequent first, with how often they came.
+        unreadable: crops whose image cannot be decoded, each with the reason.
+        small: crops with a side below 8 pixels.
+        duplicates: crops that the set holds twice.
+        shared: crops that are in one of the other sets too (a training set must not hold test images).
+        characters: how often each character came in the usable labels.
+    """
+
+    name: str
+    samples: int = 0
+    dropped: int = 0
+    corrupt: int = 0
+    reduced: int = 0
+    foreign: list[tuple[str, int]] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    small: int = 0
+    duplicates: int = 0
+    shared: dict[str, int] = field(default_factory=dict)
+    characters: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def usable(self) -> bool:
+        """Whether nothing is wrong that spoils a training or a test."""
+        return bool(self.samples) and not (self.unreadable or self.corrupt or any(self.shared.values()))
+
+
+def check_dataset(
+    path: str | Path, charset: str = CHARSET_94, max_length: int | None = 25, against: Sequence[str | Path] = ()
+) -> DataReport:
+    """Read a whole set and tell what is wrong with it.
+
+    Args:
+        path: as in ``open_dataset``.
+        charset: characters of the labels.
+        max_length: longest label.
+        against: other sets that must not hold the same images (told by their decoded pixels).
+
+    Raises:
+        DatasetError: a set cannot be opened at all.
+    """
+    dataset = open_dataset(path, charset, max_length, on_error="skip")
+    report = DataReport(
+        str(path),
+        samples=len(dataset),
+        dropped=dataset.dropped,
+        corrupt=dataset.corrupt,
+        reduced=dataset.reduced,
+        foreign=dataset.foreign.most_common(50),
+    )
+    others = {str(p): set(_fingerprints(open_dataset(p, charset, None, on_error="skip"), [])) for p in against}
+    report.shared = dict.fromkeys(others, 0)
+    seen: set[bytes] = set()
+    characters: Counter[str] = Counter()
+    for index in range(len(dataset)):
+        characters.update(dataset.label(index))
+    report.characters = dict(characters.most_common())
+    for fingerprint in _fingerprints(dataset, report.unreadable, report):
+        report.duplicates += fingerprint in seen
+        seen.add(fingerprint)
+        for name, known in others.items():
+            report.shared[name] += fingerprint in known
+    return report
+
+
+def _fingerprints(dataset: WordDataset, problems: list[str], report: DataReport | None = None) -> Iterator[bytes]:
+    for index in range(len(dataset)):
+        try:
+            crop, _ = dataset[index]
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        if report is not None and min(crop.shape[:2]) < 8:
+            report.small += 1
+        yield hashlib.blake2b(crop.tobytes() + repr(crop.shape).encode(), digest_size=16).digest()
+
+
+def convert(source: str | Path, target: str | Path, to: str) -> dict[str, int]:
+    """Copy a set into the other layout; images and labels stay byte for byte as they are.
+
+    Args:
+        source: folder with ``labels.tsv``, or with LMDB sets at any depth.
+        target: new folder.
+        to: ``"lmdb"`` or ``"folder"``.
+
+    Returns:
+        how many entries were ``written``, and how many ``skipped`` because image or label is missing.
+
+    Raises:
+        DatasetError: the source cannot be opened, or the target exists.
+    """
+    if to not in ("lmdb", "folder"):
+        raise DatasetError(f"convert to {to!r}: use lmdb or folder")
+    target = Path(target)
+    if target.exists() and any(target.iterdir()):
+        raise DatasetError(f"{target}: exists and is not empty; name a new folder")
+    open_dataset(source, on_error="skip")  # the clear error, before anything is written
+    target.mkdir(parents=True, exist_ok=True)
+    counts = {"written": 0, "skipped": 0}
+    entries = _raw_folder(Path(source)) if (Path(source) / LABELS).is_file() else _raw_lmdb(Path(source))
+    writer = _LmdbWriter(target) if to == "lmdb" else _FolderWriter(target)
+    for image, text in entries:
+        if image is None or text is None or not image:
+            counts["skipped"] += 1
+            continue
+        counts["written"] += 1
+        writer.add(counts["written"], image, text)
+    writer.close(counts["written"])
+    if not counts["written"]:
+        shutil.rmtree(target)
+        raise DatasetError(f"{source}: holds no entry with image and label")
+    return counts
+
+
+def _raw_folder(root: Path) -> Iterator[tuple[bytes | None, str | None]]:
+    for line in (root / LABELS).read_text(encoding="utf-8-sig").split("\n"):
+        name, tab, text = line.partition("\t")
+        if line:
+            file = root / name
+            yield (file.read_bytes() if tab and file.is_file() else None), text if tab else None
+
+
+def _raw_lmdb(root: Path) -> Iterator[tuple[bytes | None, str | None]]:
+    import lmdb
+
+    for part in sorted(p.parent for p in root.rglob("data.mdb")):
+        with lmdb.open(str(part), readonly=True, lock=False, readahead=False) as environment:
+            with environment.begin() as transaction:
+                for number in range(1, int(transaction.get(b"num-samples")) + 1):
+                    image, text = (transaction.get(b"%s-%09d" % (kind, number)) for kind in (b"image", b"label"))
+                    try:
+                        yield image, None if text is None else bytes(text).decode("utf-8")
+                    except UnicodeDecodeError:
+                        yield image, None
+
+
+class _LmdbWriter:
+    def __init__(self, target: Path) -> None:
+        try:
+            import lmdb
+        except ImportError as error:
+            raise DatasetError(f"{target}: writing LMDB sets needs the package lmdb: pip install lmdb") from error
+        self._environment = lmdb.open(str(target), map_size=_MAP_SIZE)
+        self._waiting: list[tuple[bytes, bytes]] = []
+
+    def add(self, number: int, image: bytes, text: str) -> None:
+        self._waiting += [(b"image-%09d" % number, image), (b"label-%09d" % number, text.encode())]
+        if len(self._waiting) >= 2 * _BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        with self._environment.begin(write=True) as transaction:
+            for key, value in self._waiting:
+                transaction.put(key, value)
+        self._waiting.clear()
+
+    def close(self, count: int) -> None:
+        self._waiting.append((b"num-samples", str(count).encode()))
+        self._flush()
+        self._environment.close()
+
+
+class _FolderWriter:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self._table: Any = (target / LABELS).open("w", encoding="utf-8", newline="\n")
+
+    def add(self, number: int, image: bytes, text: str) -> None:
+        name = f"{number:09d}.{_suffix(image)}"
+        (self.target / name).write_bytes(image)
+        # A tab or line end inside a label would break the table; white space does not count in labels.
+        self._table.write(f"{name}\t{' '.join(text.split())}\n")
+
+    def close(self, count: int) -> None:
+        self._table.close()
+
+
+def _suffix(image: bytes) -> str:
+    try:
+        return (Image.open(io.BytesIO(image)).format or "img").lower().replace("jpeg", "jpg")
+    except Exception:  # a damaged image is copied as it is
+        return "img"

@@ -21,6 +21,8 @@ _CROSSINGS = 12
 _SHORTEST_SIDE = 0.2
 # Points closer than this to the outline without them, in shares of the text's height, say nothing about its shape.
 _FLAT = 0.03
+# Of points closer than this, in heights, one goes: the notches of pixels would send smooth curves astray.
+_NOTCH = 0.1
 # Repair may take this share of the area; where it would take more, the points' own order tells more than their area.
 _REPAIR_LOSS = 0.1
 # Crossings can be as many as the square of the points; no text takes this many to describe.
@@ -56,10 +58,22 @@ def outline_of(points: np.ndarray) -> np.ndarray:
     height = (half - max(0.0, half * half - 4 * abs(signed_area(points))) ** 0.5) / 2
     centre = points.mean(axis=0)
     reduced = cv2.approxPolyDP((points - centre).astype(np.float32)[:, None], _FLAT * height, closed=True)
-    points = reduced[:, 0].astype(np.float64) + centre
+    points = _apart(reduced[:, 0].astype(np.float64), _NOTCH * height) + centre
     if 4 < len(points) <= _MOST_REPAIRED and not (shape := shapely.Polygon(points)).is_valid:
         points = _repaired(shape, points)
     return clockwise(points)
+
+
+def _apart(points: np.ndarray, distance: float) -> np.ndarray:
+    """The points without those closer than `distance` to the one kept before them."""
+    steps = np.hypot(*(np.roll(points, -1, axis=0) - points).T)
+    if (steps >= distance).all():
+        return points
+    kept = [0]
+    for index in range(1, len(points)):
+        if min(np.hypot(*(points[index] - points[other])) for other in (kept[-1], 0)) >= distance:
+            kept.append(index)
+    return points[kept]
 
 
 def _repaired(shape: "shapely.Polygon", points: np.ndarray) -> np.ndarray:

@@ -123,7 +123,9 @@ class OnnxRecognizer:
             crop = _checked(crop, i)
             if 0 in crop.shape:
                 continue
-            resized = resize(crop if color == "rgb" else crop[..., ::-1], self.config["image_size"])
+            resized = resize(
+                crop if color == "rgb" else crop[..., ::-1], self.config["image_size"], self.config["resize_rows_first"]
+            )
             planes.append(self._levels[np.arange(3)[:, None, None], resized.transpose(2, 0, 1)])
             places.append(i)
             if len(planes) == self.batch_size:
@@ -388,19 +390,26 @@ def _kind(character: str) -> str:
     return category if category in "LN" else "other"
 
 
-def resize(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Resize as Pillow's bicubic filter does, to the bit: antialiased, 22-bit weights, columns then rows.
+def resize(image: np.ndarray, size: Sequence[int], rows_first: bool = False) -> np.ndarray:
+    """Resize as Pillow's bicubic filter does, to the bit: antialiased, 22-bit weights, rounded after each direction.
 
     Args:
         image: (H, W, C) uint8.
         size: (height, width) of the result.
+        rows_first: shrink the height before the width is changed where that saves work, as Pillow 13 does; older
+            ones never do.
 
     Returns:
         (height, width, C) uint8.
     """
+    height, width = image.shape[:2]
+    across, down = _weights(width, size[1]), _weights(height, size[0])
     planes = image.transpose(2, 0, 1).astype(np.float64)  # products of 22 + 8 bits are exact in float64
-    planes = _rounded(planes @ _weights(image.shape[1], size[1]).T)
-    return _rounded(_weights(image.shape[0], size[0]) @ planes).astype(np.uint8).transpose(1, 2, 0)
+    if rows_first and size[0] < height and 2 * (width - size[1]) < height - size[0]:
+        planes = _rounded(_rounded(down @ planes) @ across.T)
+    else:
+        planes = _rounded(down @ _rounded(planes @ across.T))
+    return planes.astype(np.uint8).transpose(1, 2, 0)
 
 
 def _rounded(sums: np.ndarray) -> np.ndarray:

@@ -11,19 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from clip4str_plugin import onnx_recognizer
 from clip4str_plugin.errors import ExportError
 from clip4str_plugin.export.graphs import DecoderGraph, ImageGraph, TextGraph, WholeGraph
+from clip4str_plugin.model.caption import CaptionTokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from clip4str_plugin.model import CLIP4STR
 
-__all__ = ["export_onnx", "export_onnxtr", "export_torch", "export_programs"]
+__all__ = ["export_onnx", "export_onnxtr", "export_programs", "export_torch", "resizes_rows_first"]
 
 OPSET = 18
 _LARGE = 1 << 30  # bytes of weights from which on they are stored beside the graph (a graph ends at 2 GiB)
@@ -73,7 +75,7 @@ def export_onnx(model: CLIP4STR, folder: str | Path) -> Path:
     for name, graph in _graphs(model).items():
         _save_onnx(graph, folder / f"{name}.onnx")
     values = model.config.to_dict()
-    config = {name: values[name] for name in _CONFIG}
+    config = {name: values[name] for name in _CONFIG} | {"resize_rows_first": resizes_rows_first()}
     (folder / "model.json").write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if model.config.cross_branch:
         merges = "".join(f"{a} {b}\n" for a, b in model.caption_tokenizer.merges)
@@ -108,6 +110,7 @@ def export_onnxtr(
     path = Path(path)
     if branch not in ("cross", "visual"):
         raise ExportError(f"branch must be 'cross' or 'visual', is {branch!r}")
+    _check(model)
     try:
         module = WholeGraph(model, refine_iters, branch == "cross")
     except ValueError as error:
@@ -148,7 +151,24 @@ def export_programs(model: CLIP4STR) -> dict[str, torch.export.ExportedProgram]:
     return {name: _program(graph) for name, graph in _graphs(model).items()}
 
 
+def resizes_rows_first() -> bool:
+    """Tell how the Pillow that is installed orders the two passes of a resize; see ``onnx_recognizer.resize``."""
+    from PIL import Image
+
+    probe = np.random.default_rng(0).integers(0, 256, (90, 9, 3), dtype=np.uint8)
+    resized = np.asarray(Image.fromarray(probe).resize((30, 30), Image.Resampling.BICUBIC))
+    return bool((resized == onnx_recognizer.resize(probe, (30, 30), rows_first=True)).all())
+
+
+def _check(model: CLIP4STR) -> None:
+    if getattr(model, "engine", None) is not None:
+        raise ExportError("the model's encoders run on another engine: load it again and export before it gets one")
+    if model.config.cross_branch and not isinstance(model.caption_tokenizer, CaptionTokenizer):
+        raise ExportError("only CLIP's own caption tokenizer can be exported; this model's text encoder has another")
+
+
 def _graphs(model: CLIP4STR) -> dict[str, _Graph]:
+    _check(model)
     config = model.config
     n, length, queries = 3, 5, 4  # examples; 0 and 1 would be taken for constants
     images = torch.zeros(n, 3, *config.image_size)

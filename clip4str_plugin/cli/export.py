@@ -1,0 +1,46 @@
+"""``clip4str export``: a model for other runtimes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the sub-command."""
+    parser.add_argument("model", metavar="NAME|FILE", help="see `clip4str models`")
+    parser.add_argument("--output", "-o", required=True, metavar="PATH", help="folder, for onnxtr a file")
+    parser.add_argument(
+        "--format",
+        choices=["onnx", "onnxtr", "torch"],
+        default="onnx",
+        help="onnx: graphs with a reader that needs ONNX Runtime and NumPy; onnxtr: one graph in docTR's class order; "
+        "torch: torch.export programs (default: %(default)s)",
+    )
+    parser.add_argument("--refine-iters", type=int, metavar="N", help="refinements (default: the model's)")
+    parser.add_argument(
+        "--branch",
+        choices=["cross", "visual"],
+        default="cross",
+        help="onnxtr only: visual leaves the text encoder out (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export and say where to."""
+    from clip4str_plugin import export
+    from clip4str_plugin.cli import UsageError
+    from clip4str_plugin.model import load_model
+
+    if args.branch != "cross" and args.format != "onnxtr":
+        raise UsageError("--branch goes with --format onnxtr")
+    changes = {} if args.refine_iters is None else {"refine_iters": args.refine_iters}
+    model = load_model(args.model, **changes)
+    if args.format == "onnxtr":
+        written = export.export_onnxtr(model, args.output, branch=args.branch)
+    else:
+        written = {"onnx": export.export_onnx, "torch": export.export_torch}[args.format](model, args.output)
+    print(f"written: {written}", file=sys.stderr)
+    return 0

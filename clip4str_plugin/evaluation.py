@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import argparse
-import csv
-import json
-import sys
-import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
-from typing import Any, TextIO
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from clip4str_plugin.datasets import WordDataset, open_dataset
-from clip4str_plugin.errors import Clip4StrError, ImageError
+from clip4str_plugin.errors import ImageError
 from clip4str_plugin.model.charset import CharsetFilter
 from clip4str_plugin.model.config import CHARSET_36, CHARSET_62, CHARSET_94
-from clip4str_plugin.recognizer import Recognizer
 
-__all__ = ["CHARSETS", "Evaluation", "LengthScore", "Reading", "add_arguments", "combine", "evaluate", "main"]
+if TYPE_CHECKING:
+    import numpy as np
+
+    from clip4str_plugin.datasets import WordDataset
+    from clip4str_plugin.recognizer import Recognizer
+
+__all__ = ["CHARSETS", "Evaluation", "GroupScore", "Reading", "combine", "evaluate", "score"]
 
 # Test charsets of the published protocol by their number of characters; 36 is the usual one.
 CHARSETS = {"36": CHARSET_36, "62": CHARSET_62, "94": CHARSET_94}
 
+# Crops at least this many times higher than wide count as vertical, and the other way round.
+ELONGATED = 1.5
+
 
 @dataclass(frozen=True)
-class LengthScore:
-    """Words of one length.
+class GroupScore:
+    """A part of the words.
 
     Attributes:
-        samples: how many labels have this length.
+        samples: how many words it has.
         correct: how many of them were read without a mistake.
     """
 
@@ -43,6 +42,51 @@ class LengthScore:
     def accuracy(self) -> float:
         """Word accuracy in percent."""
         return 100 * self.correct / self.samples
+
+    def __add__(self, other: GroupScore) -> GroupScore:
+        return GroupScore(self.samples + other.samples, self.correct + other.correct)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One sample of an evaluation.
+
+    Attributes:
+        source: what names the sample: a file, or a set and a key.
+        label: reduced to the charset.
+        text: what was read, reduced to the charset.
+        confidence: of the recognizer, between 0 and 1.
+        index: of the sample in its set.
+        width: of the crop in pixels.
+        height: of the crop in pixels.
+    """
+
+    source: str
+    label: str
+    text: str
+    confidence: float
+    index: int = 0
+    width: int = 0
+    height: int = 0
+
+    @property
+    def correct(self) -> bool:
+        """Whether it was read without a mistake."""
+        return self.text == self.label
+
+    @property
+    def similarity(self) -> float:
+        """1 - Levenshtein(text, label) / length of the longer one, between 0 and 1."""
+        from rapidfuzz.distance import Levenshtein
+
+        return 1 - Levenshtein.distance(self.text, self.label) / max(len(self.text), len(self.label))
+
+    @property
+    def orientation(self) -> str:
+        """Shape of the crop: "horizontal", "vertical" (upright or turned text in a column), or "square"."""
+        if self.width >= ELONGATED * self.height:
+            return "horizontal"
+        return "vertical" if self.height >= ELONGATED * self.width else "square"
 
 
 @dataclass(frozen=True)
@@ -57,9 +101,11 @@ class Evaluation:
         confidence: mean confidence of the readings, in percent.
         length: mean number of characters of the readings.
         by_length: scores by length of the label in characters, in ascending order.
+        by_orientation: scores by shape of the crop; see ``Reading.orientation``.
         dropped: labels left out because they are too long or nothing is left of them in the charset.
         unreadable: samples left out because their image or label is damaged.
         seconds: time for reading the set, images included.
+        timed: words that were read in that time; the others had been read before.
     """
 
     name: str
@@ -68,27 +114,12 @@ class Evaluation:
     ned: float
     confidence: float
     length: float
-    by_length: dict[int, LengthScore] = field(default_factory=dict)
+    by_length: dict[int, GroupScore] = field(default_factory=dict)
+    by_orientation: dict[str, GroupScore] = field(default_factory=dict)
     dropped: int = 0
     unreadable: int = 0
     seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Reading:
-    """One sample of an evaluation.
-
-    Attributes:
-        source: what names the sample: a file, or a set and a key.
-        label: reduced to the charset.
-        text: what was read, reduced to the charset.
-        confidence: of the recognizer, between 0 and 1.
-    """
-
-    source: str
-    label: str
-    text: str
-    confidence: float
+    timed: int = 0
 
 
 def evaluate(
@@ -96,6 +127,7 @@ def evaluate(
     dataset: WordDataset,
     charset: str = CHARSET_36,
     *,
+    known: Mapping[int, Reading] | None = None,
     on_reading: Callable[[Reading], None] | None = None,
     on_unreadable: Callable[[ImageError], None] | None = None,
 ) -> Evaluation:
@@ -111,7 +143,8 @@ def evaluate(
         recognizer: reads the crops.
         dataset: from ``open_dataset``.
         charset: characters that count; one of ``CHARSETS``, or any other. See ``CharsetFilter`` for letter case.
-        on_reading: called with each sample, in order.
+        known: readings of an interrupted evaluation by their index; these samples are not read again.
+        on_reading: called with each sample that is read, in order.
         on_unreadable: called with the error of each damaged image.
 
     >>> from clip4str_plugin import Recognizer, load_model
@@ -119,55 +152,73 @@ def evaluate(
     >>> evaluate(Recognizer(load_model("tiny")), open_dataset("IIIT5k")).accuracy  # doctest: +SKIP
     80.1
     """
-    from rapidfuzz.distance import Levenshtein
+    import time
 
     reduce = CharsetFilter(charset)
-    pending: deque[tuple[int, str]] = deque()  # filled by the recognizer's background thread
-    left_out = {"dropped": dataset.dropped, "unreadable": dataset.corrupt}
+    known = known or {}
+    pending: deque[Reading] = deque()  # filled by the recognizer's background thread
+    dropped, unreadable = dataset.dropped, dataset.corrupt
+    readings: list[Reading] = []
 
     def crops() -> Iterator[np.ndarray]:
+        nonlocal dropped, unreadable
         for index in range(len(dataset)):
             label = reduce(dataset.label(index))
             if not label:
-                left_out["dropped"] += 1
+                dropped += 1
+                continue
+            if index in known:
+                readings.append(known[index])
                 continue
             try:
                 crop, _ = dataset[index]
             except ImageError as error:
-                left_out["unreadable"] += 1
+                unreadable += 1
                 if on_unreadable:
                     on_unreadable(error)
                 continue
-            pending.append((index, label))
+            height, width = crop.shape[:2]
+            pending.append(Reading(dataset.source(index), label, "", 0.0, index, width, height))
             yield crop
 
-    samples = correct = 0
-    similarity = confidence = length = 0.0
-    by_length: dict[int, LengthScore] = {}
-    start = time.perf_counter()
+    start, timed = time.perf_counter(), 0
     for recognition in recognizer.stream(crops()):
-        index, label = pending.popleft()
-        text = reduce(recognition.text)
-        samples += 1
-        correct += text == label
-        similarity += 1 - Levenshtein.distance(text, label) / max(len(text), len(label))
-        confidence += recognition.confidence
-        length += len(text)
-        score = by_length.get(len(label), LengthScore(0, 0))
-        by_length[len(label)] = LengthScore(score.samples + 1, score.correct + (text == label))
+        reading = replace(pending.popleft(), text=reduce(recognition.text), confidence=recognition.confidence)
+        readings.append(reading)
+        timed += 1
         if on_reading:
-            on_reading(Reading(dataset.source(index), label, text, recognition.confidence))
+            on_reading(reading)
+    result = score(readings, dataset.name)
+    seconds = time.perf_counter() - start
+    return replace(result, dropped=dropped, unreadable=unreadable, seconds=seconds, timed=timed)
+
+
+def score(readings: Iterable[Reading], name: str = "") -> Evaluation:
+    """Compute the figures of readings."""
+    samples = correct = length = 0
+    similarity = confidence = 0.0
+    by_length: dict[int, GroupScore] = {}
+    by_orientation: dict[str, GroupScore] = {}
+    nothing = GroupScore(0, 0)
+    for reading in readings:
+        samples += 1
+        correct += reading.correct
+        similarity += reading.similarity
+        confidence += reading.confidence
+        length += len(reading.text)
+        one = GroupScore(1, int(reading.correct))
+        by_length[len(reading.label)] = by_length.get(len(reading.label), nothing) + one
+        by_orientation[reading.orientation] = by_orientation.get(reading.orientation, nothing) + one
     n = max(1, samples)
     return Evaluation(
-        name=dataset.name,
+        name=name,
         samples=samples,
         accuracy=100 * correct / n,
         ned=100 * similarity / n,
         confidence=100 * confidence / n,
         length=length / n,
         by_length=dict(sorted(by_length.items())),
-        seconds=time.perf_counter() - start,
-        **left_out,
+        by_orientation=dict(sorted(by_orientation.items())),
     )
 
 
@@ -178,10 +229,13 @@ def combine(evaluations: Sequence[Evaluation], name: str = "combined") -> Evalua
     def mean(figure: str) -> float:
         return sum(getattr(e, figure) * e.samples for e in evaluations) / max(1, samples)
 
-    by_length: dict[int, LengthScore] = {}
-    for length in sorted({length for e in evaluations for length in e.by_length}):
-        scores = [e.by_length[length] for e in evaluations if length in e.by_length]
-        by_length[length] = LengthScore(sum(s.samples for s in scores), sum(s.correct for s in scores))
+    by_length: dict[int, GroupScore] = {}
+    by_orientation: dict[str, GroupScore] = {}
+    for e in evaluations:
+        for length, group in e.by_length.items():
+            by_length[length] = by_length.get(length, GroupScore(0, 0)) + group
+        for orientation, group in e.by_orientation.items():
+            by_orientation[orientation] = by_orientation.get(orientation, GroupScore(0, 0)) + group
     return Evaluation(
         name=name,
         samples=samples,
@@ -189,85 +243,10 @@ def combine(evaluations: Sequence[Evaluation], name: str = "combined") -> Evalua
         ned=mean("ned"),
         confidence=mean("confidence"),
         length=mean("length"),
-        by_length=by_length,
+        by_length=dict(sorted(by_length.items())),
+        by_orientation=dict(sorted(by_orientation.items())),
         dropped=sum(e.dropped for e in evaluations),
         unreadable=sum(e.unreadable for e in evaluations),
         seconds=sum(e.seconds for e in evaluations),
+        timed=sum(e.timed for e in evaluations),
     )
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that only ``clip4str evaluate`` has."""
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="folder with labels.tsv, or with LMDB sets below")
-    parser.add_argument(
-        "--charset",
-        choices=list(CHARSETS),
-        default="36",
-        help="characters that count: 0-9a-z with case ignored (36), both cases (62), punctuation too (94)",
-    )
-    parser.add_argument("--by-length", action="store_true", help="also print the accuracy for each length of word")
-    parser.add_argument("--errors", metavar="FILE", help="write misread words: image, label, text, confidence (TSV)")
-    parser.add_argument("--format", choices=["text", "json"], default="text")
-
-
-def main(args: argparse.Namespace, load: Callable[[dict[str, Any]], Recognizer]) -> int:
-    """Run ``clip4str evaluate``: the table or JSON on standard output, all else on standard error.
-
-    Args:
-        args: parsed with :func:`add_arguments`.
-        load: returns the recognizer for these changes to the model's configuration.
-
-    Returns:
-        exit status: 1 if a set, or a sample of one, could not be read.
-    """
-    # The published tests reduce the captions to the charset of the test as well, which changes the readings.
-    recognizer = load({"caption_charset": CHARSETS[args.charset]})
-    with open(args.errors, "w", encoding="utf-8", newline="") if args.errors else nullcontext() as errors:
-        done = [_evaluate_path(path, recognizer, CHARSETS[args.charset], errors) for path in args.paths]
-    evaluations = [e for e in done if e is not None]
-    failed = len(evaluations) < len(done) or any(e.unreadable for e in evaluations)
-    if len(evaluations) > 1:
-        evaluations.append(combine(evaluations))
-    if args.format == "json":
-        print(json.dumps([asdict(e) for e in evaluations]))
-    else:
-        print(_table(evaluations, args.by_length))
-    return int(failed)
-
-
-def _evaluate_path(path: str, recognizer: Recognizer, charset: str, errors: TextIO | None) -> Evaluation | None:
-    """Evaluate one set with a progress bar; report a set that cannot be opened, and return None."""
-    from tqdm import tqdm
-
-    try:
-        dataset = open_dataset(path, on_error="skip")
-    except Clip4StrError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return None
-    with tqdm(total=len(dataset), desc=dataset.name, unit="word", disable=None, leave=False) as bar:
-
-        def note(reading: Reading) -> None:
-            bar.update()
-            if errors and reading.text != reading.label:
-                row = [reading.source, reading.label, reading.text, f"{reading.confidence:.4f}"]
-                csv.writer(errors, delimiter="\t", lineterminator="\n").writerow(row)
-
-        def complain(error: ImageError) -> None:
-            bar.write(f"left out: {error}", file=sys.stderr)
-
-        return evaluate(recognizer, dataset, charset, on_reading=note, on_unreadable=complain)
-
-
-def _table(evaluations: Sequence[Evaluation], by_length: bool) -> str:
-    width = max([len(e.name) for e in evaluations] + [len("set")])
-    lines = [f"{'set':<{width}}  words  accuracy  1-NED  confidence  length  left out  words/s"]
-    for e in evaluations:
-        lines.append(
-            f"{e.name:<{width}}  {e.samples:>5}  {e.accuracy:>8.2f}  {e.ned:>5.2f}  {e.confidence:>10.2f}  "
-            f"{e.length:>6.2f}  {e.dropped + e.unreadable:>8}  {e.samples / max(e.seconds, 1e-9):>7.1f}"
-        )
-        if by_length:
-            for length, score in e.by_length.items():
-                label = f"  {length} characters"
-                lines.append(f"{label:<{width}}  {score.samples:>5}  {score.accuracy:>8.2f}")
-    return "\n".join(lines)

@@ -22,6 +22,7 @@ COMMANDS = {
     "data": ("clip4str_plugin.cli.data", "check and convert sets of labelled crops"),
     "compare": ("clip4str_plugin.cli.compare", "test whether one model reads better than another, from two evaluations"),
     "export": ("clip4str_plugin.cli.export", "write a model for ONNX Runtime, OnnxTR or torch.export"),
+    "bench": ("clip4str_plugin.bench", "measure how fast this machine reads, beside other recognizers"),
     "models": ("clip4str_plugin.cli.models", "list the models that can be named"),
     "plugins": ("clip4str_plugin.cli.plugins", "list what installed packages plug in, and whether it works"),
 }
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         exit status: 0 if all went well, 1 if something could not be read or fetched, 2 if the command line is wrong.
     """
-    from clip4str_plugin.errors import CheckpointError, Clip4StrError, DetectorError, HostError
+    from clip4str_plugin.errors import CheckpointError, Clip4StrError, DetectorError, EngineError, HostError
 
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except (CheckpointError, DetectorError, HostError, UsageError) as error:
+    except (CheckpointError, DetectorError, EngineError, HostError, UsageError) as error:
         print(f"clip4str {args.command}: error: {error}", file=sys.stderr)
         return 2
     except (Clip4StrError, OSError) as error:

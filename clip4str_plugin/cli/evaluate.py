@@ -3,20 +3,204 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
+import csv
+import json
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from clip4str_plugin import evaluation
-from clip4str_plugin.cli import options
+from clip4str_plugin.ablation import ABLATIONS, ablated
+from clip4str_plugin.cli import UsageError, options
+from clip4str_plugin.datasets import open_dataset
+from clip4str_plugin.errors import Clip4StrError, ImageError
+from clip4str_plugin.evaluation_report import ablation_table, error_sheet, evaluation_table
+from clip4str_plugin.evaluation_results import ResultsFile
+from clip4str_plugin.model.published import PUBLISHED
 
-__all__ = ["add_arguments", "run"]
+if TYPE_CHECKING:
+    from clip4str_plugin.datasets import WordDataset
+    from clip4str_plugin.evaluation import Evaluation, Reading
+    from clip4str_plugin.recognizer import Recognizer
+
+__all__ = ["add_arguments", "evaluate_sets", "run"]
+
+Sets = dict[str, "WordDataset"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the sub-command."""
-    evaluation.add_arguments(parser)
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="folder with labels.tsv, or with LMDB sets below")
+    parser.add_argument(
+        "--charset",
+        dest="protocol",  # `charset` would restrict what the recognizer may read
+        choices=list(evaluation.CHARSETS),
+        default="36",
+        help="characters that count: 0-9a-z with case ignored (36), both cases (62), punctuation too (94)",
+    )
+    parser.add_argument("--by-length", action="store_true", help="also print the accuracy for each length of word")
+    parser.add_argument("--by-orientation", action="store_true", help="also print it for wide, square and tall crops")
+    parser.add_argument(
+        "--paper",
+        choices=list(PUBLISHED),
+        metavar="NAME",
+        help="published model whose accuracies stand beside (default: the model, if it is one)",
+    )
+    parser.add_argument("--results", metavar="FILE", help="keep every reading (JSON lines); run again to resume")
+    parser.add_argument(
+        "--errors",
+        metavar="FILE",
+        help="write misread words: with pictures if FILE ends in .html, else image, label, text, confidence (TSV)",
+    )
+    parser.add_argument(
+        "--ablate",
+        nargs="*",
+        choices=list(ABLATIONS),
+        metavar="VARIANT",
+        help=f"compare variants of the model (default: all): {', '.join(ABLATIONS)}",
+    )
+    parser.add_argument("--format", choices=["text", "json"], default="text", help="(default: %(default)s)")
     options.add_model_arguments(parser)
+    parser.set_defaults(precision="fp32")  # as the published tests
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate; 1 if something could not be read, else 0."""
-    return evaluation.main(args, partial(options.build_recognizer, args))
+    if args.ablate is not None and args.errors:
+        raise UsageError("--errors and --ablate exclude each other: evaluate the variant of interest alone")
+    sets = _open(args.paths)
+    # The published tests reduce the captions to the charset of the test as well, which changes the readings.
+    recognizer = options.build_recognizer(args, {"caption_charset": evaluation.CHARSETS[args.protocol]})
+    if args.ablate is not None:
+        _ablate(args, recognizer, sets)
+    else:
+        _evaluate(args, recognizer, sets)
+    return int(len(sets) < len(args.paths))
+
+
+def evaluate_sets(
+    recognizer: Recognizer,
+    sets: Sets,
+    charset: str,
+    results: str | Path | None = None,
+    settings: dict[str, Any] | None = None,
+    on_reading: Callable[[str, Reading], None] | None = None,
+) -> list[Evaluation]:
+    """Evaluate sets with a progress bar; what cannot be read is reported on standard error.
+
+    Args:
+        recognizer: reads the crops.
+        sets: by path.
+        charset: characters that count.
+        results: file that keeps the readings and resumes from them; None for none.
+        settings: what the readings depend on; see ``ResultsFile``.
+        on_reading: called with the path and each reading, also those of ``results``.
+    """
+    from tqdm import tqdm
+
+    evaluations = []
+    with ResultsFile(results, settings or {}) if results else nullcontext() as file:
+        for path, dataset in sets.items():
+            known = file.known.get(path, {}) if file else {}
+            for reading in known.values():
+                if on_reading:
+                    on_reading(path, reading)
+            total = max(0, len(dataset) - len(known))
+            with tqdm(total=total, desc=dataset.name, unit="word", disable=None, leave=False) as bar:
+
+                def note(reading: Reading, path: str = path, bar: Any = bar) -> None:
+                    bar.update()
+                    if file:
+                        file.add(path, reading)
+                    if on_reading:
+                        on_reading(path, reading)
+
+                def complain(error: ImageError, bar: Any = bar) -> None:
+                    bar.write(f"left out: {error}", file=sys.stderr)
+
+                evaluations.append(
+                    evaluation.evaluate(
+                        recognizer, dataset, charset, known=known, on_reading=note, on_unreadable=complain
+                    )
+                )
+    return evaluations
+
+
+def _open(paths: Sequence[str]) -> Sets:
+    """Open the sets; report those that cannot be."""
+    sets: Sets = {}
+    for path in paths:
+        try:
+            sets[path] = open_dataset(path, on_error="skip")
+        except Clip4StrError as error:
+            print(f"error: {error}", file=sys.stderr)
+    return sets
+
+
+def _settings(args: argparse.Namespace, **more: Any) -> dict[str, Any]:
+    """Return what a reading depends on."""
+    settings = {"charset": args.protocol, "model": args.model}
+    return settings | {"precision": args.precision, "confidence": args.confidence, **more}
+
+
+def _evaluate(args: argparse.Namespace, recognizer: Recognizer, sets: Sets) -> None:
+    readings: dict[str, list[Reading]] = {path: [] for path in sets}
+    evaluations = evaluate_sets(
+        recognizer,
+        sets,
+        evaluation.CHARSETS[args.protocol],
+        args.results,
+        _settings(args),
+        lambda path, reading: readings[path].append(reading) if args.errors else None,
+    )
+    if args.errors:
+        _write_errors(args, sets, readings)
+    paper = args.paper or (args.model if args.model in PUBLISHED else None)
+    if args.protocol != "36":
+        paper = None  # nothing is published for the other charsets
+    if args.format == "json":
+        rows = [*evaluations, evaluation.combine(evaluations)] if len(evaluations) > 1 else evaluations
+        print(json.dumps([asdict(e) for e in rows]))
+    else:
+        table = evaluation_table(
+            evaluations, paper=paper, by_length=args.by_length, by_orientation=args.by_orientation
+        )
+        print(table)
+
+
+def _write_errors(args: argparse.Namespace, sets: Sets, readings: dict[str, list[Reading]]) -> None:
+    path = Path(args.errors)
+    if path.suffix.lower() == ".html":
+        title = f"{args.model}: misread words ({args.protocol} characters)"
+        path.write_text(error_sheet([(sets[p], readings[p]) for p in sets], title), encoding="utf-8")
+        return
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, delimiter="\t", lineterminator="\n")
+        for reading in (r for rows in readings.values() for r in rows if not r.correct):
+            table.writerow([reading.source, reading.label, reading.text, f"{reading.confidence:.4f}"])
+
+
+def _ablate(args: argparse.Namespace, recognizer: Recognizer, sets: Sets) -> None:
+    results: dict[str, list[Evaluation] | str] = {}
+    for variant in args.ablate or ABLATIONS:
+        file = None
+        if args.results:
+            path = Path(args.results)
+            file = path.with_name(f"{path.stem}.{variant}{path.suffix}")
+        try:
+            with ablated(recognizer.model, ABLATIONS[variant]):
+                results[variant] = evaluate_sets(
+                    recognizer, sets, evaluation.CHARSETS[args.protocol], file, _settings(args, variant=variant)
+                )
+        except ValueError as error:
+            if isinstance(error, Clip4StrError):
+                raise
+            results[variant] = str(error)
+    if args.format == "json":
+        rows = {k: v if isinstance(v, str) else [asdict(e) for e in v] for k, v in results.items()}
+        print(json.dumps(rows))
+    else:
+        print(ablation_table(results))

@@ -117,12 +117,7 @@ def build_recognizer(args: argparse.Namespace, overrides: dict[str, Any] | None 
 
     if args.threads is not None:
         torch.set_num_threads(args.threads)
-    name = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"the device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
-    model = load_model(args.model, device=name, **(overrides or {}))
+    model = load_model(args.model, device=_device(args), **(overrides or {}))
     try:
         return Recognizer(
             model,
@@ -156,9 +151,24 @@ def build_detector(args: argparse.Namespace) -> Detector:
             raise UsageError(f"--detector-option takes KEY=VALUE, not {item!r}")
         options[key] = _value(value)
     taken = _parameters(args.detector)
-    general = {"threads": args.threads, "device": args.device}
-    chosen = {key: value for key, value in general.items() if value is not None and key in taken}
+    chosen: dict[str, Any] = {}
+    if "threads" in taken and args.threads is not None:
+        chosen["threads"] = args.threads
+    if "device" in taken:
+        chosen["device"] = _device(args)
     return load_detector(args.detector, **{**chosen, **options})
+
+
+def _device(args: argparse.Namespace) -> str:
+    """The device to run on, after a try whether it can be used."""
+    import torch
+
+    name = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"the device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
+    return name
 
 
 def _parameters(detector: str) -> set[str]:

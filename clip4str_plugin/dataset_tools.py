@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from clip4str_plugin.datasets import LABELS, WordDataset, open_dataset
+from clip4str_plugin.datasets import LABELS, WordDataset, open_dataset, open_environment
 from clip4str_plugin.errors import DatasetError
 from clip4str_plugin.model.config import CHARSET_94
 
@@ -155,17 +155,15 @@ def _raw_folder(root: Path) -> Iterator[tuple[bytes | None, str | None]]:
 
 
 def _raw_lmdb(root: Path) -> Iterator[tuple[bytes | None, str | None]]:
-    import lmdb
-
     for part in sorted(p.parent for p in root.rglob("data.mdb")):
-        with lmdb.open(str(part), readonly=True, lock=False, readahead=False) as environment:
-            with environment.begin() as transaction:
-                for number in range(1, int(transaction.get(b"num-samples")) + 1):
-                    image, text = (transaction.get(b"%s-%09d" % (kind, number)) for kind in (b"image", b"label"))
-                    try:
-                        yield image, None if text is None else bytes(text).decode("utf-8")
-                    except UnicodeDecodeError:
-                        yield image, None
+        environment = open_environment(part)
+        with environment.begin() as transaction:
+            for number in range(1, int(transaction.get(b"num-samples")) + 1):
+                image, text = (transaction.get(b"%s-%09d" % (kind, number)) for kind in (b"image", b"label"))
+                try:
+                    yield image, None if text is None else bytes(text).decode("utf-8")
+                except UnicodeDecodeError:
+                    yield image, None
 
 
 class _LmdbWriter:

@@ -20,7 +20,15 @@ from clip4str_plugin.errors import DatasetError, ImageError
 from clip4str_plugin.model.charset import CharsetFilter
 from clip4str_plugin.model.config import CHARSET_94
 
-__all__ = ["FolderDataset", "JoinedDataset", "LabelCleaner", "LmdbDataset", "WordDataset", "clean_label", "open_dataset"]
+__all__ = [
+    "FolderDataset",
+    "JoinedDataset",
+    "LabelCleaner",
+    "LmdbDataset",
+    "WordDataset",
+    "clean_label",
+    "open_dataset",
+]
 
 LABELS = "labels.tsv"
 OnError = Literal["raise", "skip"]
@@ -89,7 +97,7 @@ class WordDataset:
     dropped: int = 0
     corrupt: int = 0
     reduced: int = 0
-    foreign: Counter[str] = Counter()
+    foreign: Counter[str]
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -246,7 +254,7 @@ class LmdbDataset(WordDataset):
 
     def _begin(self) -> Any:
         if self._environment is None:
-            self._environment = _lmdb_environment(self.root)
+            self._environment = open_environment(self.root)
         return self._environment.begin()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -332,7 +340,8 @@ class LabelCleaner:
 _environments: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
 
-def _lmdb_environment(root: Path) -> Any:
+def open_environment(root: Path) -> Any:
+    """Return the read-only LMDB environment of a set, one a process."""
     try:
         import lmdb
     except ImportError as error:

@@ -33,7 +33,9 @@ def run(args: argparse.Namespace) -> int:
 
     if args.action == "convert":
         counts = convert(args.source, args.target, args.to)
-        print(f"{args.target}: {counts['written']} entries written, {counts['skipped']} without image or label left out")
+        print(
+            f"{args.target}: {counts['written']} entries written, {counts['skipped']} without image or label left out"
+        )
         return 0
 
     def text(report: DataReport) -> str:
@@ -48,8 +50,10 @@ def run(args: argparse.Namespace) -> int:
         shown += [f"  {problem}" for problem in report.unreadable[:10]]
         return "\n  ".join(shown)
 
-    reports = [
-        check_dataset(path, args.charset or CHARSET_94, args.max_length, args.against) for path in args.paths
-    ]
-    print(json.dumps([asdict(r) for r in reports], ensure_ascii=False) if args.format == "json" else "\n".join(map(text, reports)))
+    reports = [check_dataset(path, args.charset or CHARSET_94, args.max_length, args.against) for path in args.paths]
+    print(
+        json.dumps([asdict(r) for r in reports], ensure_ascii=False)
+        if args.format == "json"
+        else "\n".join(map(text, reports))
+    )
     return 0 if all(r.usable for r in reports) else 1

@@ -98,9 +98,7 @@ class HuggingFaceCaptionTokenizer:
         self._encoder = _tokenizer(name, tuple(sorted((options or {}).items())))
         self.vocab_size: int = len(self._encoder.tokenizer)
         self.eot_id: int = next(
-            i
-            for i in (self._encoder.tokenizer.eos_token_id, self._encoder.tokenizer.sep_token_id, -1)
-            if i is not None
+            i for i in (self._encoder.tokenizer.eos_token_id, self._encoder.tokenizer.sep_token_id, -1) if i is not None
         )
 
     def __call__(self, captions: Sequence[str], device: torch.device | str | None = None) -> Tensor:

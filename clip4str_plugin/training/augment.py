@@ -27,7 +27,9 @@ def _resampling(rng: np.random.Generator) -> Image.Resampling:
     return _RESAMPLING[int(rng.integers(len(_RESAMPLING)))]
 
 
-def _affine(image: Image.Image, rng: np.random.Generator, x: tuple[float, float], y: tuple[float, float]) -> Image.Image:
+def _affine(
+    image: Image.Image, rng: np.random.Generator, x: tuple[float, float], y: tuple[float, float]
+) -> Image.Image:
     """Return the image where pixel (u, v) comes from (u + x[0] v + x[1], y[0] u + v + y[1])."""
     matrix = (1, x[0], x[1], y[0], 1, y[1])
     return image.transform(image.size, Image.Transform.AFFINE, matrix, resample=_resampling(rng), fillcolor=_FILL)

@@ -234,10 +234,10 @@ def _override(values: dict[str, Any], change: str, parse: Callable[[str], Any]) 
     name, dot, inner = names.partition(".")
     if not (equals and name):
         raise Clip4StrError(f"override {change!r}: write section.field=value")
-    fields = values[section] = values.get(section) or {}
+    fields = values.setdefault(section, {})
     if dot:
-        fields = fields[name] = dict(fields.get(name) or {})
-        name = inner
+        fields[name] = dict(fields.get(name) or {})
+        fields, name = fields[name], inner
     fields[name] = parse(value)
 
 

@@ -69,7 +69,9 @@ class WordData(pl.LightningDataModule):
         self.sources: dict[str, IndexedSource | StreamedSource] = {}
         for name, weight in data.train.items():
             if isinstance(weight, bool) or not isinstance(weight, int | float) or weight < 0:
-                raise Clip4StrError(f"data.train: the weight of {name} is {weight!r}; it has to be a number of at least 0")
+                raise Clip4StrError(
+                    f"data.train: the weight of {name} is {weight!r}; it has to be a number of at least 0"
+                )
             source = open_source(name, model.charset, model.max_label_length, data.seed, augment)
             self.sources[name] = source
             if isinstance(source, IndexedSource):

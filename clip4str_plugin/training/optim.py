@@ -96,7 +96,13 @@ def _blocks(tower: nn.Module) -> Any:
     Raises:
         Clip4StrError: the tower has none.
     """
-    for path in ("transformer.resblocks", "trunk.blocks", "trunk.stages", "transformer.encoder.layer", "transformer.layers"):
+    for path in (
+        "transformer.resblocks",
+        "trunk.blocks",
+        "trunk.stages",
+        "transformer.encoder.layer",
+        "transformer.layers",
+    ):
         part: Any = tower
         for name in path.split("."):
             part = getattr(part, name, None)

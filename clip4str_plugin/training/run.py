@@ -23,6 +23,7 @@ from clip4str_plugin.training.data import WordData
 from clip4str_plugin.training.log import make_loggers
 from clip4str_plugin.training.lora import merge_lora
 from clip4str_plugin.training.module import RecognizerTraining
+from clip4str_plugin.training.optim import learning_rate_factor
 from clip4str_plugin.training.start import build_model
 
 __all__ = ["build_model", "latest_checkpoint", "train"]
@@ -76,6 +77,11 @@ def train(config: TrainingConfig, folder: str | Path) -> Path:
     if run.epochs > 0:
         config = dataclasses.replace(config, run=dataclasses.replace(run, steps=_steps(config, data)))
         run = config.run
+    optimizer = config.optimizer
+    try:
+        learning_rate_factor(0, run.steps, optimizer.schedule, optimizer.warmup, optimizer.cooldown)
+    except ValueError as e:
+        raise Clip4StrError(f"optimizer.schedule: {e}") from None
     module = RecognizerTraining(model, config)
     resume = latest_checkpoint(folder)
     resume_step = _check_resumable(resume, model.config) if resume else 0

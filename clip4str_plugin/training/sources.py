@@ -43,9 +43,7 @@ class IndexedSource:
         skipped: (1,) int64 tensor, entries skipped so far by all processes that share this object.
     """
 
-    def __init__(
-        self, dataset: WordDataset, seed: int = 0, augment: Augment | None = None
-    ) -> None:
+    def __init__(self, dataset: WordDataset, seed: int = 0, augment: Augment | None = None) -> None:
         self.dataset, self.seed, self.augment = dataset, seed, augment
         self.skipped = torch.zeros(1, dtype=torch.int64).share_memory_()
         self._order: tuple[int, np.ndarray] | None = None
@@ -170,7 +168,9 @@ def check_labels(dataset: WordDataset, charset: str, max_length: int) -> None:
         DatasetError: saying how many labels were left out, and which characters the charset lacks.
     """
     lacking = "".join(c for c, _ in dataset.foreign.most_common(20))
-    remedy = f"characters that are not in the model's charset: {lacking!r}; change model.config.charset" if lacking else ""
+    remedy = (
+        f"characters that are not in the model's charset: {lacking!r}; change model.config.charset" if lacking else ""
+    )
     if not len(dataset):
         raise DatasetError(
             f"{dataset.name}: no sample is usable ({dataset.dropped} labels left out as empty or longer than "
@@ -213,7 +213,9 @@ class _Shards:
         try:
             import webdataset
         except ImportError:
-            raise Clip4StrError(f"{urls}: reading shards needs the package webdataset: pip install webdataset") from None
+            raise Clip4StrError(
+                f"{urls}: reading shards needs the package webdataset: pip install webdataset"
+            ) from None
         self.urls = list(webdataset.shardlists.expand_urls(urls))
         self.seed = seed
         missing = [u for u in self.urls if "://" not in u and not u.startswith("pipe:") and not Path(u).is_file()]
@@ -228,7 +230,9 @@ class _Shards:
         # Fewer shards than processes: all read all of them, each in an order of its own.
         urls = urls[process::processes] if len(urls) >= processes else urls
         shuffle_seed = self.seed + 1000 * process + place
-        records = webdataset.WebDataset(urls, shardshuffle=False, nodesplitter=None, workersplitter=None, empty_check=False)
+        records = webdataset.WebDataset(
+            urls, shardshuffle=False, nodesplitter=None, workersplitter=None, empty_check=False
+        )
         for record in records.shuffle(1000, seed=shuffle_seed):
             label = _first(record, _LABEL_KEYS)
             try:
@@ -237,9 +241,7 @@ class _Shards:
                 yield None, None
 
 
-def _hugging_face(
-    name: str, clean: LabelCleaner, seed: int, augment: Augment | None
-) -> StreamedSource:
+def _hugging_face(name: str, clean: LabelCleaner, seed: int, augment: Augment | None) -> StreamedSource:
     try:
         import datasets
     except ImportError:
@@ -247,7 +249,8 @@ def _hugging_face(
     path, _, split = name.partition("@")
     try:
         if Path(path).is_dir() and (Path(path) / "state.json").is_file():
-            stored = datasets.load_from_disk(path).to_iterable_dataset(num_shards=64)
+            on_disk = datasets.load_from_disk(path)
+            stored = on_disk.to_iterable_dataset(num_shards=min(64, len(on_disk)))
         else:
             stored = datasets.load_dataset(path, split=split or "train", streaming=True)
     except Exception as error:  # it raises many types, of several packages

@@ -42,7 +42,9 @@ def build_model(source: ModelSource) -> CLIP4STR:
     try:
         if source.start is not None:
             if source.clip or source.clip_weights:
-                raise Clip4StrError("model.start and model.clip exclude each other: fine-tune a model or begin a new one")
+                raise Clip4StrError(
+                    "model.start and model.clip exclude each other: fine-tune a model or begin a new one"
+                )
             model = load_model(source.start)
             if changes:
                 model = change_model(model, changes)
@@ -258,7 +260,10 @@ def _load_clip(model: CLIP4STR, state: dict[str, Tensor], source: str) -> None:
     wanted = clip.state_dict()
     if any(k.startswith("text.") for k in wanted):
         state = convert_to_custom_text_state_dict(state)
-    state = {k: v.reshape(wanted[k].shape) if k in wanted and v.numel() == wanted[k].numel() == 1 else v for k, v in state.items()}
+    state = {
+        k: v.reshape(wanted[k].shape) if k in wanted and v.numel() == wanted[k].numel() == 1 else v
+        for k, v in state.items()
+    }
     if "visual.positional_embedding" in state and "visual.positional_embedding" in wanted:
         resize_pos_embed(state, clip)
     if "positional_embedding" in state or "text.positional_embedding" in state:

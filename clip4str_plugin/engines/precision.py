@@ -83,9 +83,7 @@ def set_precision(
 
         model.engine = OpenVinoEncoders.build(model, chosen, calibration)
     # An engine for the encoders leaves the decoders, which run in bfloat16 only where that is faster.
-    if chosen == "bf16" and not use_openvino:
-        model.to(torch.bfloat16)
-    elif chosen != "fp32" and _computes_in_bf16(model.device):
+    if (chosen == "bf16" and not use_openvino) or (chosen != "fp32" and _computes_in_bf16(model.device)):
         model.to(torch.bfloat16)
     logger.info(
         "precision %s%s on %s with %s",

@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -344,7 +345,7 @@ class CaptionEncoder:
         symbols = [self._characters[b] for b in word.encode()]
         symbols[-1] += "</w>"
         while len(symbols) > 1:
-            ranks = [self._ranks.get(pair, len(self._ranks)) for pair in zip(symbols, symbols[1:])]
+            ranks = [self._ranks.get(pair, len(self._ranks)) for pair in pairwise(symbols)]
             best = min(ranks)
             if best == len(self._ranks):
                 break
@@ -365,7 +366,7 @@ def _caption_row(encoder: CaptionEncoder, caption: str) -> tuple[int, ...]:
 
 
 _SPECIAL = ("<|startoftext|>", "<|endoftext|>")
-_FIXED = re.compile("|".join([*map(re.escape, _SPECIAL), *("'s 't 're 've 'm 'll 'd".split())]), re.IGNORECASE)
+_FIXED = re.compile("|".join([*map(re.escape, _SPECIAL), "'s", "'t", "'re", "'ve", "'m", "'ll", "'d"]), re.IGNORECASE)
 
 
 def _words(text: str) -> Iterable[str]:
@@ -440,5 +441,7 @@ def _checked(crop: Any, index: int) -> np.ndarray:
     if crop.ndim == 2:
         crop = crop[..., None]
     if crop.ndim != 3 or crop.shape[2] not in (1, 3, 4):
-        raise ValueError(f"crop {index}: has the shape {crop.shape}; expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)")
+        raise ValueError(
+            f"crop {index}: has the shape {crop.shape}; expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
+        )
     return np.repeat(crop, 3, 2) if crop.shape[2] == 1 else crop[..., :3]

@@ -11,10 +11,10 @@ import torch
 from lxml import html
 from PIL import Image
 
-from clip4str_plugin.datasets import WordDataset, open_dataset
-from clip4str_plugin.errors import ImageError
 from clip4str_plugin.ablation import ABLATIONS, ablated
 from clip4str_plugin.cli import main
+from clip4str_plugin.datasets import WordDataset, open_dataset
+from clip4str_plugin.errors import ImageError
 from clip4str_plugin.evaluation import CHARSETS, Evaluation, GroupScore, Reading, combine, evaluate, score
 from clip4str_plugin.model.config import GEOMETRIES, clip_config
 from clip4str_plugin.recognizer import Recognition
@@ -57,9 +57,7 @@ class Words(WordDataset):
 
 def reader(words):
     """A recognizer that knows the words by their number."""
-    return SimpleNamespace(
-        stream=lambda crops: (Recognition(*words[crop[0, 0, 0]][1:], ()) for crop in crops)
-    )
+    return SimpleNamespace(stream=lambda crops: (Recognition(*words[crop[0, 0, 0]][1:], ()) for crop in crops))
 
 
 def test_known_scores():
@@ -76,9 +74,7 @@ def test_known_scores():
     assert result.by_length[4].accuracy == 0
 
 
-@pytest.mark.parametrize(
-    ("charset", "samples", "correct"), [("36", 4, 1), ("62", 4, 0), ("94", 5, 0)]
-)
+@pytest.mark.parametrize(("charset", "samples", "correct"), [("36", 4, 1), ("62", 4, 0), ("94", 5, 0)])
 def test_protocols(charset, samples, correct):
     result = evaluate(reader(WORDS), Words(WORDS), CHARSETS[charset])
     assert result.samples == samples
@@ -222,7 +218,9 @@ def test_orientation(width, height, orientation):
 
 
 def test_scores_by_orientation():
-    readings = [Reading("", "ab", text, 1.0, i, w, 10) for i, (text, w) in enumerate([("ab", 40), ("x", 40), ("ab", 3)])]
+    readings = [
+        Reading("", "ab", text, 1.0, i, w, 10) for i, (text, w) in enumerate([("ab", 40), ("x", 40), ("ab", 3)])
+    ]
     result = score(readings)
     assert result.by_orientation == {"horizontal": GroupScore(2, 1), "vertical": GroupScore(1, 1)}
 

@@ -155,7 +155,18 @@ def test_the_copied_reader_needs_onnxruntime_and_numpy_only(golden, golden_image
 
 # ---- the caption tokenizers --------------------------------------------------------------------------------
 
-CAPTIONS = ["", "chicken", "it's", "<|endoftext|>", "&amp;lt;b", "&eacute;t&eacute;", "'LL've'dx", "a1b22c", "!'s", "  a  b "]
+CAPTIONS = [
+    "",
+    "chicken",
+    "it's",
+    "<|endoftext|>",
+    "&amp;lt;b",
+    "&eacute;t&eacute;",
+    "'LL've'dx",
+    "a1b22c",
+    "!'s",
+    "  a  b ",
+]
 # Newer characters belong to categories that depend on the version of Python.
 KNOWN = st.characters(max_codepoint=0x2FFF, exclude_categories=("Cn", "Co", "Cs"))
 
@@ -184,7 +195,7 @@ def test_captions_in_the_graph_equal_the_models(golden_model, caption_graph, dat
     spelt = st.just([CHARSET_94.index(c) + 1 for c in "[E]"])
     pieces = data.draw(st.lists(st.one_of(st.lists(characters, max_size=8), spelt), max_size=8))
     ids = torch.zeros(1, 26, dtype=torch.int64)
-    reading = sum(pieces, [])[:26]
+    reading = [i for piece in pieces for i in piece][:26]
     ids[0, : len(reading)] = torch.tensor(reading, dtype=torch.int64)
     texts = [golden_model.caption_filter(t) for t in golden_model.tokenizer.captions(ids, torch.tensor([26]))]
     assert caption_graph(ids.numpy()).tolist() == golden_model.caption_tokenizer(texts).tolist()

@@ -47,7 +47,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     width = max(map(len, names))
     print(f"first: {one.get('model')}, second: {other.get('model')}")
-    print(f"{'set':<{width}}  words   first  second  differ  95 % interval    only first/second  McNemar p  1-NED differ")
+    print(
+        f"{'set':<{width}}  words   first  second  differ  95 % interval    only first/second  McNemar p  1-NED differ"
+    )
     for name, c in comparisons.items():
         interval = f"[{c.interval[0]:+.2f}, {c.interval[1]:+.2f}]"
         split = f"{c.only_first} / {c.only_second}"

@@ -165,9 +165,7 @@ def _evaluate(args: argparse.Namespace, recognizer: Recognizer, sets: Sets) -> N
         rows = [*evaluations, evaluation.combine(evaluations)] if len(evaluations) > 1 else evaluations
         print(json.dumps([asdict(e) for e in rows]))
     else:
-        table = evaluation_table(
-            evaluations, paper=paper, by_length=args.by_length, by_orientation=args.by_orientation
-        )
+        table = evaluation_table(evaluations, paper=paper, by_length=args.by_length, by_orientation=args.by_orientation)
         print(table)
 
 

@@ -78,15 +78,14 @@ def export_onnx(model: CLIP4STR, folder: str | Path) -> Path:
     config = {name: values[name] for name in _CONFIG} | {"resize_rows_first": resizes_rows_first()}
     (folder / "model.json").write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if model.config.cross_branch:
+        assert isinstance(model.caption_tokenizer, CaptionTokenizer)  # checked with the graphs
         merges = "".join(f"{a} {b}\n" for a, b in model.caption_tokenizer.merges)
         (folder / "merges.txt").write_text(merges, encoding="utf-8")
     shutil.copyfile(onnx_recognizer.__file__, folder / "clip4str_onnx.py")
     return folder
 
 
-def export_onnxtr(
-    model: CLIP4STR, path: str | Path, refine_iters: int | None = None, branch: str = "cross"
-) -> Path:
+def export_onnxtr(model: CLIP4STR, path: str | Path, refine_iters: int | None = None, branch: str = "cross") -> Path:
     """Write the whole recognition as one ONNX graph that OnnxTR loads as a PARSeq.
 
     Crops (N, 3, H, W), normalised by the model's mean and standard deviation, give logits (N, T, V + 1) in docTR's

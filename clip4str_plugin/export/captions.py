@@ -40,6 +40,11 @@ class CaptionGraph(nn.Module):
         ValueError: the caption charset holds more than ASCII letters and digits.
     """
 
+    symbol_of: Tensor
+    is_letter: Tensor
+    keys: Tensor
+    merged: Tensor
+
     def __init__(self, tokenizer: Tokenizer, caption_tokenizer: CaptionTokenizer, config: CLIP4STRConfig) -> None:
         super().__init__()
         strange = sorted(c for c in config.caption_charset if not (c.isascii() and c.isalnum()))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch._higher_order_ops import while_loop
 
 from clip4str_plugin.export.captions import CaptionGraph
+from clip4str_plugin.model.caption import CaptionTokenizer
 from clip4str_plugin.model.encoders import caption_tokens
 
 if TYPE_CHECKING:
@@ -113,8 +114,8 @@ class WholeGraph(nn.Module):
     """A whole recognition as one function: normalised crops to logits in docTR's order.
 
     Both greedy loops go on until the last crop of the batch has ended, and what lies beyond a crop's own end is
-    replaced by a certain end token, so that every crop reads as it does alone. The captions are made and tokenised in the graph,
-    which is possible for captions of ASCII letters and digits (see :class:`CaptionGraph`).
+    replaced by a certain end token, so that every crop reads as it does alone. The captions are made and tokenised
+    in the graph, which is possible for captions of ASCII letters and digits (see :class:`CaptionGraph`).
 
     Args:
         model: with decoders of one layer.
@@ -135,6 +136,8 @@ class WholeGraph(nn.Module):
         self.visual = DecoderGraph(model.visual_decoder)
         self.cross_branch = cross_branch and model.config.cross_branch
         if self.cross_branch:
+            if not isinstance(model.caption_tokenizer, CaptionTokenizer):
+                raise ValueError("its captions are not tokenised by CLIP's own tokenizer")
             self.caption = CaptionGraph(model.tokenizer, model.caption_tokenizer, model.config)
             self.text = TextGraph(model)
             self.cross = DecoderGraph(model.cross_decoder)
@@ -178,7 +181,9 @@ class WholeGraph(nn.Module):
         """Decode until the longest of ``lengths`` is reached, or until every crop has predicted an end token."""
         decoder, count = graph.decoder, self.model.config.max_label_length + 1
         layer = decoder.layers[0]
-        memory_keys, memory_values = (x.clone() for x in _unstack(memory)[0])  # a loop must not see the same storage twice
+        memory_keys, memory_values = (
+            x.clone() for x in _unstack(memory)[0]
+        )  # a loop must not see the same storage twice
         eos_id = self.model.tokenizer.eos_id
         n, heads, _, head_dim = memory_keys.shape
         index = torch.arange(count, device=memory.device)

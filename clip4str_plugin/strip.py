@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -61,6 +61,19 @@ class Strip(ABC):
     @abstractmethod
     def size(self) -> tuple[float, float]:
         """Width and height of the straightened text in pixels."""
+
+    @property
+    def height(self) -> float:
+        """Mean distance between top and bottom in pixels."""
+        return float(np.hypot(*(self.bottom - self.top).T).mean())
+
+    def end(self, side: Literal[0, 1]) -> tuple[np.ndarray, np.ndarray]:
+        """Middle of the left (0) or right (1) end, and the direction of reading there, a unit vector; both (2,)."""
+        middle = (self.top + self.bottom) / 2
+        # Over half a height, for the very end of a curve is uncertain.
+        reach = int(np.ceil((len(middle) - 1) * min(1.0, self.height / self.size[0] / 2)))
+        chord = middle[-1] - middle[-1 - reach] if side else middle[reach] - middle[0]
+        return middle[-side], chord / max(float(np.hypot(*chord)), 1e-9)
 
     @abstractmethod
     def at(self, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,10 +1,9 @@
-"""Lines and words: splitting at blanks, grouping at any angle."""
+"""Lines and words: splitting at blanks."""
 
-import cv2
 import numpy as np
 import pytest
 
-from clip4str_plugin.lines import group_lines, split_lines
+from clip4str_plugin.lines import split_lines
 
 
 def line_of_blocks(boxes, ground, ink, size=(32, 400)):
@@ -35,18 +34,3 @@ def test_an_empty_line_stays_whole():
 
 def test_no_lines():
     assert split_lines(np.zeros((5, 5, 3), np.uint8), []) == []
-    assert group_lines([]) == []
-
-
-@pytest.mark.parametrize("angle", range(-80, 81, 20))
-def test_lines_are_grouped_at_any_angle(angle):
-    words = [
-        [[x, y], [x + 60, y], [x + 60, y + 20], [x, y + 20]] for y in (100, 140, 180) for x in (100, 175, 250, 325)
-    ]
-    turned = cv2.transform(np.array(words, np.float64), cv2.getRotationMatrix2D((220, 150), -angle, 1))
-    shuffled = np.random.default_rng(0).permutation(len(words))
-    lines = group_lines([turned[index] for index in shuffled])
-    assert [[int(shuffled[index]) for index in line] for line in lines] in (
-        [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]],
-        [[8, 9, 10, 11], [4, 5, 6, 7], [0, 1, 2, 3]],
-    )

@@ -59,3 +59,11 @@ def golden_model(golden_checkpoint):
 def golden_images(golden):
     """Seven normalised crops, (7, 3, 224, 224)."""
     return torch.from_numpy(golden("inputs.npz")["images_05"])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_the_session(tmp_path_factory):
+    """Keep graphs and downloads of the tests out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIP4STR_CACHE", str(tmp_path_factory.mktemp("clip4str-cache")))
+        yield

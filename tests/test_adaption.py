@@ -92,7 +92,9 @@ def test_ladder_formula(golden_model, golden_images, kind):
     for parameter in model.adapter.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)
     visual, adapter, inputs = model.clip_model.visual, model.adapter, []
-    hooks = [b.ln_1.register_forward_pre_hook(lambda m, args: inputs.append(args[0])) for b in visual.transformer.resblocks]
+    hooks = [
+        b.ln_1.register_forward_pre_hook(lambda m, args: inputs.append(args[0])) for b in visual.transformer.resblocks
+    ]
     memory = golden_model.encode_image(golden_images[:1])
     model_memory = model.encode_image(golden_images[:1])
     for hook in hooks:
@@ -122,7 +124,9 @@ def test_pruning_keeps_the_heaviest_rows_in_their_order(golden_model):
 def test_only_adapter_and_decoder_learn(golden_checkpoint, golden_images, kind):
     options = {"kind": kind} | ({} if kind in ("linear", "attention") else {"blocks": [0, 1]})
     model = build_model(ModelSource(start=str(golden_checkpoint), adapter=options))
-    permuted_loss(model, golden_images[:2], ["ab", "c"], sample_permutations(2, 2, np.random.default_rng(0))).total.backward()
+    permuted_loss(
+        model, golden_images[:2], ["ab", "c"], sample_permutations(2, 2, np.random.default_rng(0))
+    ).total.backward()
     assert all(p.grad is None for p in model.clip_model.parameters())
     assert all(p.grad is not None for n, p in model.named_parameters() if n.startswith(("adapter.", "visual_decoder.")))
     groups = parameter_groups(model, 1.0, 0.2, coef_lr=19.0)

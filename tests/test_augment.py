@@ -6,10 +6,24 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from clip4str_plugin.training.augment import OPERATIONS, RandAugment
 
-NAMES = (
-    "AutoContrast Equalize Invert Rotate Posterize Solarize SolarizeAdd Color Contrast Brightness ShearX ShearY "
-    "TranslateX TranslateY GaussianBlur PoissonNoise"
-).split()
+NAMES = [
+    "AutoContrast",
+    "Equalize",
+    "Invert",
+    "Rotate",
+    "Posterize",
+    "Solarize",
+    "SolarizeAdd",
+    "Color",
+    "Contrast",
+    "Brightness",
+    "ShearX",
+    "ShearY",
+    "TranslateX",
+    "TranslateY",
+    "GaussianBlur",
+    "PoissonNoise",
+]
 
 
 @pytest.fixture
@@ -59,7 +73,9 @@ def test_enhancements_go_either_way_by_0_45(image, name):
 def test_rotation_grows_the_picture(image):
     resampling = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC)
     expected = [
-        np.asarray(image.rotate(a, r, expand=True, fillcolor=(128,) * 3)).astype(int) for a in (15, -15) for r in resampling
+        np.asarray(image.rotate(a, r, expand=True, fillcolor=(128,) * 3)).astype(int)
+        for a in (15, -15)
+        for r in resampling
     ]
     results = outcomes("Rotate", image, 40)
     assert all(one_of(results, *expected))
@@ -79,7 +95,9 @@ def test_rotation_grows_the_picture(image):
 )
 def test_geometry(image, name, matrix):
     expected = [
-        np.asarray(image.transform(image.size, Image.Transform.AFFINE, matrix(s), resample=r, fillcolor=(128,) * 3)).astype(int)
+        np.asarray(
+            image.transform(image.size, Image.Transform.AFFINE, matrix(s), resample=r, fillcolor=(128,) * 3)
+        ).astype(int)
         for s in (-1, 1)
         for r in (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC)
     ]

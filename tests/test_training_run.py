@@ -60,12 +60,21 @@ def write(settings, path):
 
 def curve(folder, column="loss"):
     with (folder / "log" / "metrics.csv").open() as f:
-        return {int(row["step"]): float(row[column]) for row in csv.DictReader(f) if row[column]}
+        return {int(row["step"]): float(row[column]) for row in csv.DictReader(f) if row.get(column)}
 
 
 def start(config, folder, *overrides):
     return subprocess.Popen(
-        [sys.executable, "-m", "clip4str_plugin.training", "--config", str(config), "--output", str(folder), *overrides],
+        [
+            sys.executable,
+            "-m",
+            "clip4str_plugin.training",
+            "--config",
+            str(config),
+            "--output",
+            str(folder),
+            *overrides,
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -154,7 +163,7 @@ def test_empty_set(settings, tmp_path):
 def test_foreign_charset_is_named(settings, tmp_path):
     write_folder(tmp_path / "greek", ["λόγος", "νόμος"])
     settings["data"]["train"] = {str(tmp_path / "greek"): 1.0}
-    with pytest.raises(DatasetError, match="not in the model's charset.*λ.*model.config.charset"):
+    with pytest.raises(DatasetError, match=r"not in the model's charset.*λ.*model.config.charset"):
         train(load_config(write(settings, tmp_path / "c.yaml")), tmp_path / "out")
 
 
@@ -175,7 +184,7 @@ def test_checkpoint_of_another_geometry(settings, words, tmp_path):
     settings["run"]["steps"] = 2
     config = write(settings, tmp_path / "c.yaml")
     train(load_config(config), tmp_path / "out")
-    with pytest.raises(Clip4StrError, match="of another model.*embed_dim is 32 there and 16 now"):
+    with pytest.raises(Clip4StrError, match=r"of another model.*embed_dim is 32 there and 16 now"):
         train(load_config(config, ["model.config.embed_dim=16"]), tmp_path / "out")
 
 
@@ -227,7 +236,9 @@ def test_a_set_of_unreadable_images_ends_the_training(tmp_path):
 def test_every_crop_comes_once_before_any_comes_again(words):
     source = open_source(str(words), "abcdef01", 25)
     calls = []
-    source.dataset = type("Counting", (), {"__len__": lambda s: 48, "__getitem__": lambda s, i: calls.append(i) or (0, "")})()
+    source.dataset = type(
+        "Counting", (), {"__len__": lambda s: 48, "__getitem__": lambda s, i: calls.append(i) or (0, "")}
+    )()
     for place in range(96):
         source(place, np.random.default_rng(place))
     assert sorted(calls[:48]) == sorted(calls[48:]) == list(range(48))
@@ -282,7 +293,11 @@ def test_csv_log_goes_on_and_forgets_what_will_be_repeated(tmp_path):
     again.log_metrics({"loss": 0.25, "accuracy": 7.0}, 2)
     with (tmp_path / "metrics.csv").open() as f:
         rows = list(csv.DictReader(f))
-    assert [(row["step"], row["loss"], row["accuracy"]) for row in rows] == [("1", "1", ""), ("2", "0.9", ""), ("3", "0.25", "7")]
+    assert [(row["step"], row["loss"], row["accuracy"]) for row in rows] == [
+        ("1", "1", ""),
+        ("2", "0.9", ""),
+        ("3", "0.25", "7"),
+    ]
 
 
 def test_loggers_by_name(tmp_path):
@@ -293,8 +308,16 @@ def test_loggers_by_name(tmp_path):
 def test_configurations_of_the_published_rows():
     rows = [name for name in available_configs() if name not in ("tiny", "ci")]
     assert rows == sorted(
-        ["base16-synth", "base16-real", "base16-rbu", "large14-synth", "large14-real", "large14-rbu"]
-        + ["huge14-laion-rbu", "huge14-dfn-rbu"]
+        [
+            "base16-synth",
+            "base16-real",
+            "base16-rbu",
+            "large14-synth",
+            "large14-real",
+            "large14-rbu",
+            "huge14-laion-rbu",
+            "huge14-dfn-rbu",
+        ]
     )
     epochs = {"base16-synth": 7, "base16-real": 16, "base16-rbu": 11, "large14-synth": 6, "large14-real": 10}
     epochs |= {"large14-rbu": 5, "huge14-laion-rbu": 4, "huge14-dfn-rbu": 4}
@@ -302,7 +325,9 @@ def test_configurations_of_the_published_rows():
         config = load_config(name)
         run = config.run
         assert run.devices * run.batch_size * run.accumulate == 1024
-        assert scaled_learning_rate(config.optimizer.lr, run.batch_size, run.devices, run.accumulate) == pytest.approx(1.68e-4)
+        assert scaled_learning_rate(config.optimizer.lr, run.batch_size, run.devices, run.accumulate) == pytest.approx(
+            1.68e-4
+        )
         assert run.epochs == epochs[name]
         assert config.model.freeze_text_layers == 6
         assert config.loss == TrainingConfig().loss

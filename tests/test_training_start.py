@@ -46,7 +46,9 @@ def test_thousands_of_characters_and_long_labels(golden_model, golden_images):
     charset = CHARSET_94 + "".join(map(chr, range(0x4E00, 0x4E00 + 5000)))
     model = change_model(golden_model, {"charset": charset, "max_label_length": 60, "caption_charset": charset})
     label = "漢字" * 30 if {"漢", "字"} <= set(charset) else "".join(charset[94 : 94 + 60])
-    loss = permuted_loss(model, golden_images[:1], [label], sample_permutations(len(label), 2, np.random.default_rng(0)))
+    loss = permuted_loss(
+        model, golden_images[:1], [label], sample_permutations(len(label), 2, np.random.default_rng(0))
+    )
     loss.total.backward()
     assert torch.isfinite(loss.total)
     assert model.eval()(golden_images[:1]).shape == (1, 61, len(charset) + 1)
@@ -54,7 +56,9 @@ def test_thousands_of_characters_and_long_labels(golden_model, golden_images):
 
 
 def test_a_new_image_size_interpolates_positions(golden_model):
-    model = change_model(golden_model, {"image_size": [64, 256], "vision": {**golden_model.config.vision, "image_size": [64, 256]}})
+    model = change_model(
+        golden_model, {"image_size": [64, 256], "vision": {**golden_model.config.vision, "image_size": [64, 256]}}
+    )
     assert model.clip_model.visual.positional_embedding.shape == (1 + 4 * 16, 64)
     assert model.eval()(torch.zeros(1, 3, 64, 256)).shape[0] == 1
 
@@ -71,7 +75,14 @@ def clip_state(golden_state):
 def clip_geometry(monkeypatch):
     from clip4str_plugin.model import GEOMETRIES
 
-    tiny = {"embed_dim": 64, "vision_width": 64, "vision_layers": 2, "patch_size": 16, "text_width": 64, "text_layers": 2}
+    tiny = {
+        "embed_dim": 64,
+        "vision_width": 64,
+        "vision_layers": 2,
+        "patch_size": 16,
+        "text_width": 64,
+        "text_layers": 2,
+    }
     monkeypatch.setitem(GEOMETRIES, "golden", tiny)
 
 
@@ -108,7 +119,10 @@ def test_towers_start_from_a_file(clip_state, clip_geometry, golden_model, golde
     assert model.config.mean == CLIP_MEAN
     tolerance = 2e-2 if layout == "half" else 1e-5
     torch.testing.assert_close(
-        model.encode_image(golden_images[:1]), golden_model.encode_image(golden_images[:1]), rtol=tolerance, atol=tolerance
+        model.encode_image(golden_images[:1]),
+        golden_model.encode_image(golden_images[:1]),
+        rtol=tolerance,
+        atol=tolerance,
     )
 
 
@@ -128,7 +142,7 @@ def test_files_that_are_no_clip(tmp_path, golden_state):
     torch.save({"a": torch.zeros(2)}, path)
     with pytest.raises(CheckpointError, match="holds no CLIP"):
         read_clip_weights("base16", str(path))
-    with pytest.raises(Clip4StrError, match="nor a pretrained tag of ViT-B-16; its tags are.*openai"):
+    with pytest.raises(Clip4StrError, match=r"nor a pretrained tag of ViT-B-16; its tags are.*openai"):
         read_clip_weights("base16", "no_such_tag")
 
 
@@ -219,8 +233,20 @@ def test_a_text_tower_as_siglips(tokenizer_folder):
 def test_a_multilingual_text_tower_of_the_hub(tokenizer_folder, tmp_path):
     folder = tmp_path / "xlm"
     folder.mkdir()
-    config = {"model_type": "xlm-roberta", "vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "pad_token_id": 0}
-    config |= {"num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 40, "bos_token_id": 1, "eos_token_id": 2}
+    config = {
+        "model_type": "xlm-roberta",
+        "vocab_size": 64,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "pad_token_id": 0,
+    }
+    config |= {
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 40,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
     (folder / "config.json").write_text(json.dumps(config))
     text = {"hf_model_name": str(folder), "hf_tokenizer_name": str(tokenizer_folder), "hf_pooler_type": "mean_pooler"}
     values = {**SMALL_MODEL, "text": text, "charset": "abcé漢字", "caption_charset": "abcé漢字", "caption_merges": None}
@@ -233,7 +259,7 @@ def test_a_multilingual_text_tower_of_the_hub(tokenizer_folder, tmp_path):
 def test_a_text_tower_that_cannot_be_had(tmp_path):
     pytest.importorskip("transformers")
     text = {"hf_model_name": str(tmp_path / "nothing"), "hf_tokenizer_name": str(tmp_path / "nothing")}
-    with pytest.raises(Clip4StrError, match="cannot be (built|loaded)"):
+    with pytest.raises(Clip4StrError, match=r"cannot be (built|loaded)"):
         build_model(ModelSource(config={**SMALL_MODEL, "text": text}))
 
 
@@ -249,7 +275,9 @@ def test_freezing_layers_of_both_towers(golden_model):
     assert "clip_model.visual.class_embedding" in frozen
     assert "clip_model.visual.transformer.resblocks.0.ln_1.weight" in frozen
     assert "clip_model.transformer.resblocks.0.ln_1.weight" in frozen
-    assert not any("resblocks.1." in n or "conv1" in n or "ln_post" in n or "ln_final" in n or "_decoder" in n for n in frozen)
+    assert not any(
+        "resblocks.1." in n or "conv1" in n or "ln_post" in n or "ln_final" in n or "_decoder" in n for n in frozen
+    )
     freeze(model, image_layers=12, text_layers=12)
     trainable = {n for n, p in model.named_parameters() if p.requires_grad}
     assert all(n.startswith(("visual_decoder.", "cross_decoder.")) for n in trainable)

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         shown = [
             f"{report.name}: {report.samples} usable",
             f"{report.dropped} labels empty or too long, {report.corrupt} entries without label",
-            f"{len(report.unreadable)} unreadable images, {report.small} below 8 pixels, {report.duplicates} duplicates",
+            f"{len(report.unreadable)} unreadable images, {report.small} under 8 pixels, {report.duplicates} repeated",
         ]
         if report.reduced:
             shown.append(f"{report.reduced} labels lose characters: {''.join(c for c, _ in report.foreign)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP
@@ -86,7 +88,7 @@ def _transform(
     return x
 
 
-def transform_block(block: nn.Module, x: Tensor, causal: bool = False) -> Tensor:
+def transform_block(block: Any, x: Tensor, causal: bool = False) -> Tensor:
     """Run one block of open_clip's transformer on x, (N, L, width)."""
     x = x + block.ls_1(_attend(block.attn, block.ln_1(x), causal))
     return x + block.ls_2(block.mlp(block.ln_2(x)))

@@ -36,8 +36,8 @@ def build_custom_clip(config: CLIP4STRConfig) -> CustomTextCLIP:
     try:
         return CustomTextCLIP(
             config.embed_dim,
-            dict(config.vision),  # type: ignore[arg-type]
-            {**config.text, "hf_model_pretrained": False},  # type: ignore[arg-type]
+            dict(config.vision),
+            {**config.text, "hf_model_pretrained": False},
             quick_gelu=False,
         )
     except (OSError, RuntimeError) as e:

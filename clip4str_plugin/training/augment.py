@@ -7,6 +7,7 @@ operations and strengths are those of PARSeq and CLIP4STR (magnitude 5 of 10).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
@@ -70,7 +71,7 @@ def solarize_add(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return image.point([min(255, level + 55) if level < 128 else level for level in range(256)] * 3)
 
 
-def _enhance(enhancer: type[ImageEnhance._Enhance]) -> Operation:
+def _enhance(enhancer: Callable[[Image.Image], Any]) -> Operation:
     def enhance(image: Image.Image, rng: np.random.Generator) -> Image.Image:
         return enhancer(image).enhance(1 + 0.45 * _sign(rng))
 

@@ -11,7 +11,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from clip4str_plugin.datasets import WordDataset, open_dataset
 from clip4str_plugin.errors import Clip4StrError, DatasetError, ImageError
@@ -148,7 +148,7 @@ class WordData(pl.LightningDataModule):
             count = min(len(dataset), self.config.data.validation_limit or len(dataset))
             # Spread over the set: neighbours are often words of one photo.
             places = np.linspace(0, len(dataset) - 1, count).astype(int)[trainer.global_rank :: trainer.world_size]
-            part = Subset(_Resized(dataset, self.model.image_size), places.tolist())
+            part: Subset[Sample | None] = Subset(_Resized(dataset, self.model.image_size), places.tolist())
             loaders.append(DataLoader(part, self.config.run.batch_size, collate_fn=partial(_collate, self.model)))
         return loaders
 
@@ -160,10 +160,10 @@ def _report(use: str, dataset: WordDataset) -> None:
     )
 
 
-class _Resized:
+class _Resized(Dataset["Sample | None"]):
     """A validation set as a model takes it; None in place of images that cannot be decoded."""
 
-    def __init__(self, dataset: Sequence[Sample], size: tuple[int, int]) -> None:
+    def __init__(self, dataset: WordDataset, size: tuple[int, int]) -> None:
         self.dataset, self.size = dataset, size
 
     def __len__(self) -> int:

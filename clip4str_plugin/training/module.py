@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import numpy as np
@@ -148,7 +148,7 @@ class RecognizerTraining(pl.LightningModule):
         counts = torch.tensor([list(c.values()) for c in self._validated], dtype=torch.float64, device=self.device)
         if not len(counts):
             return
-        counts = self.all_gather(counts).reshape(-1, *counts.shape).sum(0)
+        counts = cast(Tensor, self.all_gather(counts)).reshape(-1, *counts.shape).sum(0)
         accuracy = 100 * counts[:, 1:] / counts[:, :1].clamp(min=1)
         for name, (both, visual) in zip(self.config.data.validation, accuracy.tolist()):
             short = name.rstrip("/").rsplit("/", 1)[-1]

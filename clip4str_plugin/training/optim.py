@@ -126,6 +126,8 @@ def learning_rate_factor(step: int, total: int, schedule: str, warmup: float, co
         warmup: part of all steps, or number of steps if above 1.
         cooldown: part of all steps, for ``"constant"``.
     """
+    if schedule not in ("onecycle", "cosine", "constant"):
+        raise ValueError(f"unknown schedule {schedule!r}: use onecycle, cosine or constant")
     up = warmup if warmup > 1 else warmup * total
     if schedule == "onecycle":
         up, down = up - 1, total - 1
@@ -136,9 +138,7 @@ def learning_rate_factor(step: int, total: int, schedule: str, warmup: float, co
         return (step + 1) / up
     if schedule == "cosine":
         return _cosine(1.0, 0.0, min(1.0, (step - up) / max(1, total - up)))
-    if schedule == "constant":
-        return max(0.0, min(1.0, (total - step) / max(1.0, cooldown * total)))
-    raise ValueError(f"unknown schedule {schedule!r}: use onecycle, cosine or constant")
+    return max(0.0, min(1.0, (total - step) / max(1.0, cooldown * total)))
 
 
 def _cosine(start: float, end: float, part: float) -> float:

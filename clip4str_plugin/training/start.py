@@ -247,7 +247,7 @@ def _fetch_tag(name: str, tag: str) -> Path:
         return Path(open_clip.pretrained.download_pretrained(config))
     except Exception as e:  # of urllib or of the hub's client
         raise DownloadError(
-            f"the weights {tag!r} of {name} cannot be downloaded ({type(e).__name__}: {e}); download them elsewhere and "
+            f"the weights {tag!r} of {name} cannot be downloaded ({type(e).__name__}: {e}); fetch them elsewhere and "
             "give the file as model.clip_weights"
         ) from e
 

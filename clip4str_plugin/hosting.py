@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from clip4str_plugin.errors import HostError
 
 if TYPE_CHECKING:
     from clip4str_plugin.model import CLIP4STR
-    from clip4str_plugin.recognizer import Recognizer
+    from clip4str_plugin.reader import Reader
+    from clip4str_plugin.recognizer import Confidence, Recognizer
 
-__all__ = ["as_recognizer", "import_host"]
+__all__ = ["as_recognizer", "import_host", "shared_reader"]
+
+_readers: dict[tuple[Any, ...], Reader] = {}
+_loading = Lock()
 
 
 def import_host(module: str, extra: str) -> Any:
@@ -56,3 +61,25 @@ def as_recognizer(source: Recognizer | CLIP4STR | str | Path, **options: Any) ->
     if options:
         raise ValueError(f"{sorted(options)} are for a model or its name; the recognizer given is built already")
     return source
+
+
+def shared_reader(detector: str, model: str, device: str, batch_size: int, confidence: Confidence) -> Reader:
+    """Return the one reader of this process for these settings, loading it at the first call.
+
+    Hosts build their engines anew for every document or page; models must not be loaded as often.
+
+    Args:
+        detector: name of a detector, see :func:`clip4str_plugin.load_detector`.
+        model: name or path of a model, see :func:`clip4str_plugin.load_model`.
+        device: where the model runs, ``"cpu"``, ``"cuda"`` ...
+        batch_size: as in :class:`clip4str_plugin.Recognizer`.
+        confidence: likewise.
+    """
+    from clip4str_plugin import Reader
+
+    key = (detector, model, device, batch_size, confidence)
+    with _loading:
+        if key not in _readers:
+            options = {"device": device, "batch_size": batch_size, "confidence": confidence}
+            _readers[key] = Reader(detector, as_recognizer(model, **options))
+        return _readers[key]

@@ -42,6 +42,8 @@ class Reader:
             assert isinstance(crop, np.ndarray)
             assert crop.dtype == np.uint8
             self.shapes.append(crop.shape)
+            if crop.ndim == 2:
+                crop = np.repeat(crop[..., None], 3, axis=2)
             text = self.read(crop if color == "rgb" else crop[..., ::-1])
             yield Recognition(text, self.word_confidence, (self.char_confidence,) * len(text))
 

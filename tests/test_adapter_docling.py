@@ -1,0 +1,231 @@
+"""The docling adapter against the installed docling: a scanned PDF through docling's own converter to Markdown.
+
+docling's layout network cannot be had offline. In its place stands a plugin that calls the whole page text, found
+through the same entry points; all else is docling's.
+"""
+
+import os
+import subprocess
+import sys
+import sysconfig
+from difflib import SequenceMatcher
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.host_helpers import colour_reader, network_refused, photo, put_text, random_clip4str, real_reader
+
+pytest.importorskip("docling.pipeline.standard_pdf_pipeline")
+
+from docling.backend.pypdfium2_backend import PyPdfiumDocumentBackend
+from docling.datamodel.base_models import InputFormat
+from docling.datamodel.pipeline_options import OcrMode, PdfPipelineOptions
+from docling.document_converter import DocumentConverter, PdfFormatOption
+from docling.models.factories import get_layout_factory, get_ocr_factory
+
+from clip4str_adapters.docling import ClipOcrModel, ClipOcrOptions
+from clip4str_plugin import Reader
+
+LAYOUT = """
+from typing import ClassVar, Literal
+from docling.datamodel.base_models import Cluster, LayoutPrediction
+from docling.datamodel.pipeline_options import BaseLayoutOptions
+from docling.models.base_layout_model import BaseLayoutModel
+from docling_core.types.doc import BoundingBox, CoordOrigin, DocItemLabel
+
+class WholePageOptions(BaseLayoutOptions):
+    kind: ClassVar[Literal["whole_page"]] = "whole_page"
+    parts: int = 1
+
+class WholePage(BaseLayoutModel):
+    def __init__(self, *, options, **kwargs):
+        self.options = options
+
+    @classmethod
+    def get_options_type(cls):
+        return WholePageOptions
+
+    def predict_layout(self, conv_res, pages):
+        predictions = []
+        for page in pages:
+            step = page.size.height / self.options.parts
+            boxes = [
+                BoundingBox(l=5, t=part * step + 15, r=page.size.width - 5, b=(part + 1) * step - 15,
+                            coord_origin=CoordOrigin.TOPLEFT)
+                for part in range(self.options.parts)
+            ]
+            clusters = [
+                Cluster(id=index, label=DocItemLabel.TEXT, bbox=box, confidence=1.0) for index, box in enumerate(boxes)
+            ]
+            predictions.append(LayoutPrediction(clusters=clusters))
+        return predictions
+
+def layout_engines():
+    return {"layout_engines": [WholePage]}
+"""
+
+PLACES = {"HELLO": (60, 120), "WORLD": (260, 120), "AGAIN": (200, 700)}
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory):
+    """Install the layout plugin, as pip would."""
+    folder = tmp_path_factory.mktemp("plugin")
+    info = folder / "whole_page-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: whole-page\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[docling]\nwhole_page = thirdparty_whole_page\n")
+    (folder / "thirdparty_whole_page.py").write_text(LAYOUT)
+    sys.path.insert(0, str(folder))
+    get_layout_factory.cache_clear()
+    get_ocr_factory.cache_clear()
+    import thirdparty_whole_page
+
+    yield thirdparty_whole_page.WholePageOptions
+    sys.path.remove(str(folder))
+    get_layout_factory.cache_clear()
+    get_ocr_factory.cache_clear()
+
+
+@pytest.fixture
+def reading(monkeypatch):
+    """Let the engine read with the given recognizer, and note what was asked for."""
+    asked = []
+
+    def use(recognizer):
+        reader = Reader("rapidocr", recognizer)
+        monkeypatch.setattr(
+            "clip4str_adapters.docling_engine.shared_reader", lambda *args: asked.append(args) or reader
+        )
+        return asked
+
+    return use
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory):
+    """A scanned letter page of 150 dpi as a PDF without text, and where its words are, in points."""
+    page = np.full((1650, 1275, 3), 255, np.uint8)
+    boxes = {text: put_text(page, text, place, 1.6, 3) * 72 / 150 for text, place in PLACES.items()}
+    path = tmp_path_factory.mktemp("scan") / "scan.pdf"
+    Image.fromarray(page).save(path, resolution=150)
+    return path, boxes
+
+
+def convert(path, layout, parts=1, **options):
+    pipeline = PdfPipelineOptions(
+        do_ocr=True,
+        do_table_structure=False,
+        allow_external_plugins=True,
+        generate_parsed_pages=True,
+        ocr_options=ClipOcrOptions(**options),
+        layout_options=layout(parts=parts),
+    )
+    source = PdfFormatOption(pipeline_options=pipeline, backend=PyPdfiumDocumentBackend)
+    return DocumentConverter(format_options={InputFormat.PDF: source}).convert(path)
+
+
+@pytest.mark.parametrize(("mode", "parts"), [(OcrMode.FULL_PAGE, 1), (OcrMode.DEFAULT, 1), (OcrMode.LAYOUT_REGIONS, 2)])
+def test_a_scanned_pdf_becomes_markdown_with_text_in_place(layout, reading, scan, mode, parts, monkeypatch):
+    network_refused(monkeypatch)
+    reading(real_reader(confidence=0.8))
+    path, boxes = scan
+    result = convert(path, layout, parts, mode=mode)
+    assert result.document.export_to_markdown().split() == ["HELLO", "WORLD", "AGAIN"]
+    # With several parts, each is read on its own, and its offset must come back.
+    cells = {cell.text: cell.rect.to_bounding_box() for page in result.pages for cell in page.cells}
+    np.testing.assert_allclose(cells["AGAIN"].as_tuple(), [*boxes["AGAIN"][0], *boxes["AGAIN"][2]], atol=5)
+
+
+def test_cells_are_lines_in_reading_order_in_points_of_the_page(layout, reading, scan):
+    reading(real_reader(confidence=0.8))
+    path, boxes = scan
+    result = convert(path, layout, mode=OcrMode.FULL_PAGE)
+    cells = [cell for page in result.pages for cell in page.cells]
+    assert [cell.text for cell in cells] == ["HELLO WORLD", "AGAIN"]
+    assert [cell.index for cell in cells] == [0, 1]
+    assert all(cell.from_ocr and cell.confidence == pytest.approx(0.8) for cell in cells)
+    first = cells[0].rect.to_bounding_box()
+    assert first.coord_origin.value == "TOPLEFT"
+    np.testing.assert_allclose(first.as_tuple(), [*boxes["HELLO"][0], *boxes["WORLD"][2]], atol=5)
+
+
+def test_a_real_printed_page(layout, reading, tmp_path):
+    reading(real_reader())
+    path = tmp_path / "page.pdf"
+    Image.fromarray(photo("printed_page.png")).save(path, resolution=72)
+    text = convert(path, layout, mode=OcrMode.FULL_PAGE, scale=2.0).document.export_to_markdown()
+    expected = "Region-based segmentation Let us first determine markers of the coins and the background."
+    assert SequenceMatcher(None, expected.replace(" ", ""), text.replace(" ", "")[: len(expected)]).ratio() > 0.8
+
+
+def test_options_reach_the_reader(layout, reading, scan):
+    asked = reading(colour_reader(confidence=0.3))
+    convert(scan[0], layout, mode=OcrMode.FULL_PAGE, model="base16", detector="doctr", device="cpu", batch_size=7)
+    assert asked == [("doctr", "base16", "cpu", 7, "mean")]
+    result = convert(scan[0], layout, mode=OcrMode.FULL_PAGE, min_confidence=0.5)
+    assert result.document.export_to_markdown() == ""
+    with pytest.raises(ValueError, match="extra"):
+        ClipOcrOptions(nonsense=1)
+
+
+def test_the_model_is_loaded_once_a_process(monkeypatch):
+    from clip4str_plugin import hosting
+
+    built = []
+    monkeypatch.setattr(hosting, "as_recognizer", lambda *args, **kwargs: built.append(args) or colour_reader())
+    monkeypatch.setattr(hosting, "_readers", {})
+    readers = {id(hosting.shared_reader("rapidocr", "tiny", "cpu", 8, "mean")) for _ in range(3)}
+    assert len(readers) == 1
+    assert built.count(("tiny",)) == 1
+    hosting.shared_reader("rapidocr", "tiny", "cpu", 9, "mean")
+    assert built.count(("tiny",)) == 2
+
+
+def test_disabled_ocr_loads_and_reads_nothing(layout, scan, monkeypatch):
+    def refuse(*args):
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr("clip4str_adapters.docling_engine.shared_reader", refuse)
+    pipeline = PdfPipelineOptions(
+        do_ocr=False,
+        do_table_structure=False,
+        allow_external_plugins=True,
+        ocr_options=ClipOcrOptions(),
+        layout_options=layout(),
+    )
+    source = PdfFormatOption(pipeline_options=pipeline, backend=PyPdfiumDocumentBackend)
+    assert DocumentConverter(format_options={InputFormat.PDF: source}).convert(scan[0]).document.texts == []
+
+
+def test_docling_finds_the_engine_by_name_but_only_if_plugins_are_allowed(layout):
+    assert "clip4str" in get_ocr_factory(allow_external_plugins=True).registered_kind
+    assert "clip4str" not in get_ocr_factory(allow_external_plugins=False).registered_kind
+    options = get_ocr_factory(allow_external_plugins=True).create_options("clip4str")
+    assert type(options) is ClipOcrOptions
+    assert ClipOcrModel.get_options_type() is ClipOcrOptions
+
+
+def test_plugin_module_is_light():
+    code = "import sys, clip4str_adapters.docling; print(sorted({'torch', 'docling', 'numpy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_doclings_command_line(layout, scan, tmp_path):
+    random_clip4str().save_pretrained(tmp_path / "model")
+    command = [
+        Path(sysconfig.get_path("scripts")) / "docling",
+        "--allow-external-plugins",
+        *("--ocr-engine", "clip4str", "--ocr-mode", "full_page"),
+        *("--ocr-option", f"model={tmp_path / 'model'}"),
+        *("--layout-engine", "whole_page", "--no-tables", "--pdf-backend", "pypdfium2"),
+        *("--to", "md", "--output", tmp_path),
+        scan[0],
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(Path(sys.modules[layout.__module__].__file__).parent)}
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=500, env=environment)
+    assert shown.returncode == 0, shown.stderr
+    # The weights are random, so are the letters; but three words were found and read.
+    assert len((tmp_path / "scan.md").read_text().split()) == 3

@@ -31,17 +31,18 @@ CHARSET = CHARSET_94 + ACCENTS + "ÀÂÇÉÈÊËÎÏÔÙÛ"
 
 WORDS = """
 abîme accès achète aérien âge agréable aîné allée âme amitié ancêtre année août apéritif après arrêt arrière assiégé
-bâtiment beauté bébé bénéfice bête bibliothèque blé boîte brûlé ça café câble cafetière canapé carré célèbre
-cérémonie chaîne château chère chêne chèvre cinéma clé collège complète conçu congrès contrôle coûte crème créé crêpe croître déçu
-décembre dégoût déjà délai dépôt désert dès deuxième diplôme dîner drôle école économie écrit éclair église électricité
-élève employé énergie entrée époque épée épicerie espèce été étage étoile être étudiant événement façade façon fenêtre
-fête février fidèle flûte forêt frère fumée garçon gâteau gêne général genêt génie gîte goût grâce grève guérir hâte
-héritage hélice hôpital hôtel huître idée île intérêt jeûne kilomètre là légère légume leçon lièvre lumière maître
-mairie maïs marché mère métier métro meublé mêlée mémoire modèle mûr musée naïf née Noël numéro nièce œuf œuvre opéra ôter où
-pâle pâte pâtisserie pêche père pièce piqûre plâtre poêle poème préféré première prêt problème procès progrès propriété
-qualité quatrième réalité reçu règle réponse réseau rêve rivière rôle rôti route réussi sauté sécurité séjour série sève
-siècle société sœur soirée sûr système tâche télé tempête tête théâtre thé tôt trésor très troisième unité université
-vélo vérité vêtement vidéo vœu voilà volonté zèle zéro gare rue pain vin fromage boulangerie sortie ouvert tabac poste
+bâtiment beauté bébé bénéfice bête bibliothèque blé boîte brûlé ça café câble cafetière canapé carré célèbre cérémonie
+chaîne château chère chêne chèvre cinéma clé collège complète conçu congrès contrôle coûte crème créé crêpe croître
+déçu décembre dégoût déjà délai dépôt désert dès deuxième diplôme dîner drôle école économie écrit éclair église
+électricité élève employé énergie entrée époque épée épicerie espèce été étage étoile être étudiant événement façade
+façon fenêtre fête février fidèle flûte forêt frère fumée garçon gâteau gêne général genêt génie gîte goût grâce grève
+guérir hâte héritage hélice hôpital hôtel huître idée île intérêt jeûne kilomètre là légère légume leçon lièvre
+lumière maître mairie maïs marché mère métier métro meublé mêlée mémoire modèle mûr musée naïf née Noël numéro nièce
+œuf œuvre opéra ôter où pâle pâte pâtisserie pêche père pièce piqûre plâtre poêle poème préféré première prêt problème
+procès progrès propriété qualité quatrième réalité reçu règle réponse réseau rêve rivière rôle rôti route réussi sauté
+sécurité séjour série sève siècle société sœur soirée sûr système tâche télé tempête tête théâtre thé tôt trésor très
+troisième unité université vélo vérité vêtement vidéo vœu voilà volonté zèle zéro gare rue pain vin fromage
+boulangerie sortie ouvert tabac poste
 """.split()  # noqa: SIM905 - easier to read and to add to
 
 

@@ -231,9 +231,7 @@ def _walk(outline: np.ndarray, first: int, last: int) -> np.ndarray:
     return outline[(first + np.arange(count)) % len(outline)]
 
 
-def _corners(
-    closed: np.ndarray, place: np.ndarray, middle: float, height: float
-) -> tuple[tuple[int, int], float]:
+def _corners(closed: np.ndarray, place: np.ndarray, middle: float, height: float) -> tuple[tuple[int, int], float]:
     """The two corners of an end: where the outline turns most, about the text's height apart, around its middle.
 
     Args:

@@ -1,6 +1,7 @@
-"""Lines of text: cut into words, and put together from words."""
+"""Lines of text cut into words at their blanks."""
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,14 @@ from clip4str_plugin.grouping import group_lines
 from clip4str_plugin.polygons import Start
 from clip4str_plugin.strip import Strip
 
-__all__ = ["group_lines", "split_lines"]
+__all__ = ["find_words", "group_lines", "split_lines"]
 
-# A blank at least this wide, in shares of the height of the line, separates words.
-_BLANK = 0.2
+# An answer above this is a word, one below a blank.
+_WORD = 0.5
+# Words get this margin on both sides, in heights, but never more than half of a blank.
+_MARGIN = 0.08
+# Crops in one pass, and columns in it: memory does not grow with the number or length of lines.
+_BATCH, _COLUMNS = 32, 40_000
 
 
 def split_lines(image: np.ndarray, line_polygons: Iterable[Any], *, start: Start = "any") -> list[list[np.ndarray]]:
@@ -20,43 +25,78 @@ def split_lines(image: np.ndarray, line_polygons: Iterable[Any], *, start: Start
 
     Args:
         image: page, uint8, (H, W) or (H, W, C), any colour order
-        line_polygons: one polygon a line, (K, 2) pixels each
+        line_polygons: one polygon a line, (K, 2) pixels each, straight or curved
         start: what the first point of a polygon means, see `rectify`
 
     Returns:
-        for each line its words in reading order, polygons (4, 2) float32, clockwise from the text's top left corner
+        for each line its words in reading order, polygons (K, 2) float32, clockwise from the text's top left corner;
+        four points each on straight lines. A line in which nothing looks like text stays one word.
 
     Raises:
         PolygonError, ImageError: as `rectify` does
     """
-    return [_split_line(image, Strip.of(polygon, start)) for polygon in line_polygons]
-
-
-def _split_line(image: np.ndarray, strip: Strip) -> list[np.ndarray]:
-    crop = strip.crop(image)
-    return [strip.polygon(left, right) for left, right in find_words(crop)]
+    strips = [Strip.of(polygon, start) for polygon in line_polygons]
+    found = find_words_in([strip.crop(image) for strip in strips])
+    return [[strip.polygon(left, right) for left, right in words] for strip, words in zip(strips, found)]
 
 
 def find_words(crop: np.ndarray) -> list[tuple[float, float]]:
     """Find the words of an upright line crop.
 
     Args:
-        crop: uint8, (h, w) or (h, w, C)
+        crop: uint8, (h, w) or (h, w, C), any colour order
 
     Returns:
         left and right end of each word, left to right, in shares of the width
     """
-    import cv2
+    return find_words_in([crop])[0]
 
-    height, width = crop.shape[:2]
-    grey = crop if crop.ndim == 2 else crop.max(axis=2)
-    _, ink = cv2.threshold(np.ascontiguousarray(grey), 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    if ink.mean() > 0.5:
-        ink = 1 - ink
-    columns = np.flatnonzero(ink.any(axis=0))
-    if not len(columns):
+
+def find_words_in(crops: Sequence[np.ndarray]) -> list[list[tuple[float, float]]]:
+    """Find the words of several line crops, see `find_words`; lines of like length share a pass."""
+    import torch
+
+    from clip4str_plugin.splitter import HEIGHT, STRIDE, load_splitter, to_strip
+
+    splitter = load_splitter()
+    found: list[list[tuple[float, float]]] = [[] for _ in crops]
+    order = sorted(range(len(crops)), key=lambda index: crops[index].shape[1] / crops[index].shape[0])
+    while order:
+        # The longest first: it says how many fit.
+        longest = to_strip(crops[order[-1]]).shape[2]
+        batch = [order.pop() for _ in range(min(len(order), _BATCH, max(1, _COLUMNS // longest)))]
+        strips = [to_strip(crops[index]) for index in batch]
+        padded = np.stack([np.pad(s, ((0, 0), (0, 0), (0, longest - s.shape[2])), mode="edge") for s in strips])
+        with torch.inference_mode():
+            answers = splitter(torch.from_numpy(padded)).sigmoid().numpy()
+        for index, strip, answer in zip(batch, strips, answers):
+            height, width = crops[index].shape[:2]
+            columns = width * HEIGHT / height / STRIDE
+            found[index] = _spans(answer[: strip.shape[2] // STRIDE], columns, _MARGIN * HEIGHT / STRIDE)
+    return found
+
+
+def _spans(answer: np.ndarray, columns: float, margin: float) -> list[tuple[float, float]]:
+    """Words from the network's answers.
+
+    Args:
+        answer: (n,) from 0, a blank, to 1, a word
+        columns: width of the line in answers
+        margin: to add to the words, in answers
+
+    Returns:
+        left and right end of each word in shares of the width
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], answer > _WORD, [False]]).astype(np.int8)))
+    spans = [(float(left), float(right)) for left, right in edges.reshape(-1, 2)]
+    if not spans:
         return [(0.0, 1.0)]
-    breaks = np.flatnonzero(np.diff(columns) > max(2.0, _BLANK * height))
-    starts = columns[np.concatenate([[0], breaks + 1])]
-    ends = columns[np.concatenate([breaks, [len(columns) - 1]])] + 1
-    return [(left / width, right / width) for left, right in zip(starts, ends)]
+    blanks = [after[0] - before[1] for before, after in itertools.pairwise(spans)]
+    room = [columns, *blanks, columns]
+    return [
+        (
+            max(0.0, left - min(margin, room[number] / 2)) / columns,
+            min(columns, right + min(margin, room[number + 1] / 2)) / columns,
+        )
+        for number, (left, right) in enumerate(spans)
+    ]

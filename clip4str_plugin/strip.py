@@ -183,9 +183,7 @@ class StraightStrip(Strip):
         dy1, dy2, sy = y1 - y2, y3 - y2, y0 - y1 + y2 - y3
         determinant = dx1 * dy2 - dx2 * dy1
         g, h = (sx * dy2 - dx2 * sy) / determinant, (dx1 * sy - sx * dy1) / determinant
-        return np.array(
-            [[x1 - x0 + g * x1, x3 - x0 + h * x3, x0], [y1 - y0 + g * y1, y3 - y0 + h * y3, y0], [g, h, 1]]
-        )
+        return np.array([[x1 - x0 + g * x1, x3 - x0 + h * x3, x0], [y1 - y0 + g * y1, y3 - y0 + h * y3, y0], [g, h, 1]])
 
 
 class CurvedStrip(Strip):

@@ -1,0 +1,127 @@
+"""Doubtful crops are read again in other directions; short upright strings do not flip."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pytest
+
+from clip4str_plugin.orientation import settle_orientation, stands_on_end, turn_polygon
+from clip4str_plugin.rectify import rectify
+from clip4str_plugin.stack import unstack
+
+
+@dataclass(frozen=True)
+class Read:
+    text: str
+    confidence: float
+
+
+def marked(width=90, height=30):
+    """A crop whose top left corner is bright: the way up is where that corner is."""
+    crop = np.zeros((height, width, 3), np.uint8)
+    crop[: height // 3, : width // 6] = 255
+    return crop
+
+
+class Recognizer:
+    """Reads confidently what stands upright, and what else as told."""
+
+    def __init__(self, upright=("word", 0.95), otherwise=("p.lom", 0.4)):
+        self.upright, self.otherwise, self.batches = upright, otherwise, []
+
+    def __call__(self, crops):
+        self.batches.append(len(crops))
+        return [
+            Read(*(self.upright if crop[1, 1].min() > 128 and crop.shape[1] > crop.shape[0] else self.otherwise))
+            for crop in crops
+        ]
+
+
+@pytest.mark.parametrize(("turns", "kept"), [(0, 0), (2, 2)])
+def test_a_word_upside_down_is_turned(turns, kept):
+    recognize = Recognizer()
+    crops = [np.ascontiguousarray(np.rot90(marked(), turns))]
+    (settled,) = settle_orientation(crops, recognize(crops), recognize)
+    assert settled.reading == Read("word", 0.95)
+    assert settled.turns == kept
+    assert len(recognize.batches) == 1 + (turns != 0)
+
+
+def test_all_doubtful_crops_share_one_batch_and_certain_ones_none():
+    recognize = Recognizer()
+    crops = [marked(), marked()[::-1, ::-1], marked(), marked()[::-1, ::-1]]
+    settled = settle_orientation(crops, recognize(crops), recognize)
+    assert [one.turns for one in settled] == [0, 2, 0, 2]
+    assert recognize.batches == [4, 2]
+
+
+@pytest.mark.parametrize(("mode", "batches"), [("off", [1]), ("auto", [1, 1]), ("on", [1, 1])])
+def test_modes(mode, batches):
+    recognize = Recognizer()
+    crops = [marked()[::-1, ::-1]]
+    (settled,) = settle_orientation(crops, recognize(crops), recognize, mode)
+    assert recognize.batches == batches
+    assert settled.reading.text == ("p.lom" if mode == "off" else "word")
+
+
+@pytest.mark.parametrize("text", ["6", "9", "NO", "80", "[1999]"])
+@pytest.mark.parametrize("confidence", [0.5, 0.7, 0.95])
+def test_short_upright_strings_do_not_flip(text, confidence):
+    flipped = Read("ON", min(0.99, confidence + 0.25))
+    for mode in ("auto", "on"):
+        (settled,) = settle_orientation(
+            [marked()], [Read(text, confidence)], lambda crops: [flipped] * len(crops), mode
+        )
+        assert settled.reading.text == text
+
+
+def test_text_on_end_takes_the_better_of_all_directions():
+    # Laid down by rectify as if it ran downwards, while it ran upwards.
+    page = np.zeros((200, 100, 3), np.uint8)
+    page[40:130, 30:60] = np.rot90(marked())
+    crop = rectify(page, [[30, 40], [60, 40], [60, 130], [30, 130]])
+    recognize = Recognizer(otherwise=("NO", 0.9))
+    (settled,) = settle_orientation([crop], recognize([crop]), recognize, turned=[True])
+    assert (settled.reading.text, settled.turns, settled.stacked) == ("word", 2, False)
+
+
+def test_a_stack_of_letters_is_read_side_by_side():
+    page = np.full((150, 30, 3), 255, np.uint8)
+    for index, letter in enumerate("HOTEL"):
+        cv2.putText(page, letter, (4, 26 + 30 * index), cv2.FONT_HERSHEY_DUPLEX, 0.9, (0, 0, 0), 2)
+    line = unstack(page)
+    assert line is not None
+    assert line.shape[1] == 5 * 30
+    for index in range(5):
+        letter, cell = page[30 * index : 30 * index + 30], line[:, 30 * index : 30 * index + 30]
+        assert abs(int((letter < 128).sum()) - int((cell < 128).sum())) < 0.1 * (letter < 128).sum()
+
+    def recognize(crops):
+        return [Read("HOTEL", 0.9) if np.array_equal(crop, line) else Read("x", 0.3) for crop in crops]
+
+    crop = rectify(page, [[0, 0], [30, 0], [30, 150], [0, 150]])
+    (settled,) = settle_orientation([crop], recognize([crop]), recognize, turned=[True])
+    assert (settled.reading.text, settled.stacked) == ("HOTEL", True)
+
+
+def test_polygons_follow_the_turns():
+    page = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    quad = np.array([[20, 30], [110, 30], [110, 70], [20, 70]])
+    crop = rectify(page, quad)
+    for turns in range(4):
+        again = rectify(page, turn_polygon(quad, turns), start="top-left")
+        np.testing.assert_array_equal(again, np.rot90(crop, turns))
+
+
+def test_what_stands_on_end():
+    assert stands_on_end(np.array([[30, 0], [30, 90], [0, 90], [0, 0]]))
+    assert not stands_on_end(np.array([[0, 0], [90, 20], [85, 50], [0, 30]]))
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(ValueError, match="mode"):
+        settle_orientation([], [], lambda crops: [], "sometimes")
+    with pytest.raises(ValueError, match="as many"):
+        settle_orientation([marked()], [], lambda crops: [])
+    assert settle_orientation([], [], lambda crops: []) == []

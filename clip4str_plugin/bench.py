@@ -265,7 +265,7 @@ def _load_ours(contestant: Contestant) -> tuple[Callable[[list[np.ndarray]], Any
     from clip4str_plugin import Reader, Recognizer, load_model
 
     device = contestant.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = load_model(contestant.model, device=device)
+    model = load_model(contestant.model, device=device).requires_grad_(False)
     flop = 0.0 if contestant.pages else _flop(model)
     recognizer = Recognizer(model, contestant.batch_size, precision=contestant.precision)  # type: ignore[arg-type]
     if not contestant.pages:
@@ -295,18 +295,18 @@ def _load_rapidocr(contestant: Contestant) -> tuple[Callable[[list[np.ndarray]],
     engine = RapidOCR(params=params)
     if contestant.pages:
         return lambda pages: [engine(page[..., ::-1]) for page in pages], "all of RapidOCR", 0.0
-    recognizer: Any = engine.text_rec
+    recognizer: Any = engine._load_rec_model()
     return lambda crops: recognizer(TextRecInput(img=[crop[..., ::-1] for crop in crops])), "", 0.0
 
 
 def _flop(model: Any) -> float:
-    """Count the operations of one crop through the reference path."""
+    """Count the operations of one crop through the reference path; the counter wants weights without gradients."""
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    image = torch.zeros(1, 3, *model.config.image_size)
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    image = torch.zeros(1, 3, *model.config.image_size, device=model.device)
+    with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model.generate(image, complete=False)
     return float(counter.get_total_flops())
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from clip4str_plugin import bench
+from clip4str_plugin import bench, load_model
 from clip4str_plugin.cli import main
 
 
@@ -37,7 +37,8 @@ def test_who_cannot_take_part_says_why(results):
     assert "cannot take part" in results[2].note
 
 
-def test_operations_of_a_crop(golden_model):
+def test_operations_of_a_crop(golden_checkpoint):
+    golden_model = load_model(golden_checkpoint).requires_grad_(False)
     width, tokens, layers = golden_model.clip_model.visual.conv1.out_channels, 197, 2
     products = 2 * tokens * width**2 * 12  # attention's four projections and the MLP
     attention = 2 * 2 * tokens**2 * width

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from clip4str_plugin.detectors import Detections, Detector
     from clip4str_plugin.model import CLIP4STR
+    from clip4str_plugin.orientation import Mode
     from clip4str_plugin.recognizer import Recognition, Recognizer
 
 __all__ = ["Page", "Reader", "Word", "to_doctr_page"]
@@ -136,7 +138,12 @@ class Reader:
     Args:
         detector: the name of an installed detector (see :func:`clip4str_plugin.load_detector`) or a detector.
         recognizer: a recognizer, a model, or the name or file of one (see :func:`clip4str_plugin.load_model`).
+        orientation: which words are read again in other directions, the likeliest reading winning: ``"off"`` none;
+            ``"auto"`` those that stand on end or read badly; ``"on"`` all, at several times the cost.
         page_batch_size: how many pages the detector gets at a time, and so how many are in memory.
+
+    Raises:
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -144,15 +151,19 @@ class Reader:
         detector: str | Detector = "rapidocr",
         recognizer: Recognizer | CLIP4STR | str | Path = "tiny",
         *,
+        orientation: Mode = "auto",
         page_batch_size: int = 2,
     ) -> None:
         from clip4str_plugin.detectors import load_detector
         from clip4str_plugin.hosting import as_recognizer
 
+        if orientation not in ("off", "auto", "on"):
+            raise ValueError(f"orientation is {orientation!r}; it must be 'off', 'auto' or 'on'")
         if page_batch_size < 1:
             raise ValueError(f"page_batch_size is {page_batch_size}; it must be at least 1")
         self.detector = load_detector(detector)
         self.recognizer = as_recognizer(recognizer)
+        self.orientation = orientation
         self.page_batch_size = page_batch_size
 
     def __call__(self, pages: Iterable[np.ndarray], *, straight: bool = False) -> Document:
@@ -221,70 +232,122 @@ class Reader:
         try:
             regions = _cut(image, detections)
             middle = time.perf_counter()
-            recognitions = self.recognizer([region.crop for region in regions])
+            found = self._recognize(regions)
             end = time.perf_counter()
-            words = _arrange([(r, reading) for r, reading in zip(regions, recognitions) if reading.text], image.shape)
+            words = _arrange([piece for piece in found if piece.reading.text], image.shape)
         except Exception as error:  # as above
             logger.debug("reading failed", exc_info=True)
             return Page(image, error=f"the text could not be read: {_one_line(error)}")
         return Page(image, words, {"detect": detect_seconds, "rectify": middle - begin, "recognize": end - middle})
 
+    def _recognize(self, regions: list[_Region]) -> list[_Piece]:
+        """Read crops, turned where that is better; the words of a detected line all run the same way."""
+        from clip4str_plugin.orientation import certainty, settle_orientation, stands_on_end, turn_polygon
+
+        crops = [region.crop for region in regions]
+        on_end = [self.orientation != "off" and stands_on_end(region.polygon) for region in regions]
+        readings = self.recognizer(crops)
+        settled = settle_orientation(crops, readings, self.recognizer, self.orientation, on_end)
+
+        lines: dict[int, list[int]] = {}
+        for index, region in enumerate(regions):
+            lines.setdefault(region.line, []).append(index)
+        for line in lines.values():
+            ways: dict[tuple[int, bool], float] = {}
+            for item in (settled[index] for index in line):
+                weight = certainty(item.reading) * len(item.reading.text)
+                ways[item.turns, item.stacked] = ways.get((item.turns, item.stacked), 0.0) + weight
+            if len(ways) > 1:
+                turns, _ = max(ways, key=lambda way: ways[way])
+                for index in line:
+                    if settled[index].turns != turns or settled[index].stacked:
+                        (reading,) = self.recognizer([np.rot90(crops[index], turns)])
+                        settled[index] = replace(settled[index], reading=reading, turns=turns, stacked=False)
+        return [
+            _Piece(turn_polygon(region.polygon, item.turns), region.score, item.reading)
+            for region, item in zip(regions, settled)
+        ]
+
 
 @dataclass(frozen=True, eq=False)
 class _Region:
+    """A word that was detected; words that were cut from one line share its number."""
+
     polygon: np.ndarray
     score: float
+    line: int
     crop: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """A word that was read, before it has its place on the page."""
+
+    polygon: np.ndarray
+    score: float
+    reading: Recognition
 
 
 def _cut(image: np.ndarray, detections: Detections) -> list[_Region]:
     """Straighten every word that was detected; what encloses no pixel is left out."""
-    from clip4str_plugin.lines import split_lines
     from clip4str_plugin.rectify import rectify
 
-    def attempt(function: Callable[..., Any], argument: Any) -> Any:
-        try:
-            return function(image, argument, start="top-left")
-        except PolygonError as error:
-            logger.info("a detected region is left out: %s", error)
-            return None
-
+    polygons = detections.polygons
+    lines = _split(image, polygons) if detections.granularity == "line" else [[polygon] for polygon in polygons]
     regions = []
-    for polygon, score in zip(detections.polygons, detections.scores.tolist()):
-        lines = [[polygon]] if detections.granularity == "word" else attempt(split_lines, [polygon]) or []
-        for word in (word for line in lines for word in line):
-            crop = attempt(rectify, word)
-            if crop is not None:
-                regions.append(_Region(word, score, crop))
+    for number, (words, score) in enumerate(zip(lines, detections.scores.tolist())):
+        for word in words:
+            with _leaving_out():
+                regions.append(_Region(word, score, number, rectify(image, word, start="top-left")))
     return regions
 
 
-def _arrange(found: list[tuple[_Region, Recognition]], shape: tuple[int, ...]) -> list[Word]:
+def _split(image: np.ndarray, polygons: list[np.ndarray]) -> list[list[np.ndarray]]:
+    """The words of each line, none for a line that encloses no pixel."""
+    from clip4str_plugin.lines import split_lines
+
+    try:
+        return split_lines(image, polygons, start="top-left")
+    except PolygonError:  # all at once is faster, but one spoils it
+        lines: list[list[np.ndarray]] = []
+        for polygon in polygons:
+            words: list[np.ndarray] = []
+            with _leaving_out():
+                (words,) = split_lines(image, [polygon], start="top-left")
+            lines.append(words)
+        return lines
+
+
+@contextmanager
+def _leaving_out() -> Iterator[None]:
+    try:
+        yield
+    except PolygonError as error:
+        logger.info("a detected region is left out: %s", error)
+
+
+def _arrange(found: list[_Piece], shape: tuple[int, ...]) -> list[Word]:
     """Put words into lines, lines into blocks, and all into reading order."""
     from clip4str_plugin.lines import group_lines
 
     if not found:
         return []
-    lines = group_lines([region.polygon for region, _ in found])
-    quads = [_surround([found[index][0].polygon for index in line]) for line in lines]
-    words: list[Word] = []
-    line_number = 0
-    for block_number, block in enumerate(_group_blocks(quads, shape)):
-        for line in (lines[index] for index in block):
-            for region, reading in (found[index] for index in line):
-                words.append(
-                    Word(
-                        reading.text,
-                        reading.confidence,
-                        region.polygon,
-                        line_number,
-                        block_number,
-                        region.score,
-                        reading.char_confidences,
-                    )
-                )
-            line_number += 1
-    return words
+    lines = [[found[index] for index in line] for line in group_lines([piece.polygon for piece in found])]
+    blocks = _group_blocks([_surround([piece.polygon for piece in line]) for line in lines], shape)
+    numbered = [(block_number, index) for block_number, block in enumerate(blocks) for index in block]
+    return [
+        Word(
+            text=piece.reading.text,
+            confidence=piece.reading.confidence,
+            polygon=piece.polygon,
+            line=line_number,
+            block=block_number,
+            objectness=piece.score,
+            char_confidences=piece.reading.char_confidences,
+        )
+        for line_number, (block_number, index) in enumerate(numbered)
+        for piece in lines[index]
+    ]
 
 
 def _surround(polygons: list[np.ndarray]) -> np.ndarray:

@@ -134,6 +134,54 @@ def test_turned_text_keeps_its_direction():
     np.testing.assert_array_equal(result.words[0].quad, upside_down)
 
 
+class ArrowRecognizer:
+    """Reads the colours of both ends of a crop, sure of it only if the dark end comes first."""
+
+    def __call__(self, crops, color="rgb"):
+        readings = []
+        for crop in crops:
+            first, last = (int(crop[crop.shape[0] // 2, column, 0]) for column in (5, -5))
+            sure = 0.95 if first < last else 0.2
+            readings.append(Recognition(f"{first}>{last}", sure, (sure,) * 3))
+        return readings
+
+
+def arrows(*ends):
+    """A line of words, each a rectangle of two halves; (first, last) colour of each from left to right."""
+    page = np.full((100, 40 + 160 * len(ends), 3), 255, np.uint8)
+    boxes = [box(20 + 160 * index, 30, 120, 40) for index in range(len(ends))]
+    for polygon, (first, last) in zip(boxes, ends):
+        paint(page, polygon, (first, 0, 0))
+        paint(page, polygon * (0.5, 1) + (polygon[1, 0] / 2, 0), (last, 0, 0))
+    return page, boxes
+
+
+@pytest.mark.parametrize(
+    ("mode", "text"), [("off", "100>10 20>120"), ("auto", "20>120\n10>100"), ("on", "20>120\n10>100")]
+)
+def test_words_upside_down_are_read_the_other_way(mode, text):
+    page, boxes = arrows((100, 10), (20, 120))
+    reader = reader_of(Detections(boxes, [0.5, 0.6]), ArrowRecognizer(), orientation=mode)
+    (result,) = reader.stream([page])
+    assert sorted(result.text.split("\n")) == sorted(text.split("\n"))
+    if mode != "off":
+        turned = next(word for word in result.words if word.text == "10>100")
+        np.testing.assert_array_equal(turned.polygon, np.roll(boxes[0], -2, axis=0))
+
+
+def test_the_words_of_a_detected_line_run_the_same_way(monkeypatch):
+    page, boxes = arrows((100, 10), (20, 120), (110, 30))
+    monkeypatch.setattr("clip4str_plugin.lines.split_lines", lambda image, lines, start: [list(boxes)])
+    line = Detections([box(20, 30, 440, 40)], [0.5], "line")
+    (result,) = reader_of(line, ArrowRecognizer()).stream([page])
+    assert result.text == "30>110 120>20 10>100", "two of three say that it is upside down"
+
+
+def test_orientation_is_checked():
+    with pytest.raises(ValueError, match="orientation is 'sideways'"):
+        reader_of(Detections([], []), orientation="sideways")
+
+
 def test_curved_polygons():
     angles = np.linspace(np.pi, 2 * np.pi, 7)
     arc = np.stack([np.cos(angles), np.sin(angles)], axis=1)

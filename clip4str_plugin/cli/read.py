@@ -22,6 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_detector_arguments(parser)
     options.add_model_arguments(parser)
     options.add_charset_argument(parser)
+    parser.add_argument(
+        "--orientation",
+        choices=["off", "auto", "on"],
+        default="auto",
+        help="read again in other directions: nothing, what is doubtful, everything (default: %(default)s)",
+    )
     group = parser.add_argument_group("output")
     group.add_argument("--format", choices=FORMATS, default="text", help="(default: %(default)s)")
     group.add_argument(
@@ -40,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         from clip4str_plugin.cli import UsageError
 
         raise UsageError("PAGE XML holds one page a file; name a folder with --output")
-    reader = Reader(options.build_detector(args), options.build_recognizer(args))
+    reader = Reader(options.build_detector(args), options.build_recognizer(args), orientation=args.orientation)
     overlays = FileNames(args.overlay, ".overlay.jpg") if args.overlay else None
     failed = False
     with open_writer(args) as writer:

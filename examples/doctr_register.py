@@ -1,6 +1,6 @@
 """CLIP4STR by name in docTR's own factory: the rest of a docTR program stays as it is.
 
-    python examples/doctr_register.py [CROP ...]
+python examples/doctr_register.py [CROP ...]
 """
 
 import sys

@@ -546,8 +546,9 @@ def test_register_leaves_doctrs_architectures_alone(registered):
 # docTR's detectors for us
 
 
-@pytest.mark.parametrize("arch", doctr.models.detection.zoo.ARCHS)
-def test_every_architecture_of_doctr_is_a_detector(arch, offline):
+# One of each family; the others differ in their backbones alone.
+@pytest.mark.parametrize("arch", ["fast_tiny", "db_mobilenet_v3_large", "linknet_resnet18"])
+def test_every_family_of_doctrs_architectures_is_a_detector(arch, offline):
     detect = load_detector(f"doctr:{arch}", **UNTRAINED)
     (found,) = detect([np.random.default_rng(0).integers(0, 255, (100, 150, 3), np.uint8)])
     assert found.granularity == "word"

@@ -289,7 +289,8 @@ def _load_rapidocr(contestant: Contestant) -> tuple[Callable[[list[np.ndarray]],
     from rapidocr import RapidOCR
     from rapidocr.ch_ppocr_rec import TextRecInput
 
-    params: dict[str, Any] = {"Global.log_level": "warning", "Rec.rec_batch_num": contestant.batch_size}
+    # Its own batch size: it pads a batch to the widest crop, so that large ones make it slower.
+    params: dict[str, Any] = {"Global.log_level": "warning"}
     if contestant.threads is not None:
         params["EngineConfig.onnxruntime.intra_op_num_threads"] = contestant.threads
     engine = RapidOCR(params=params)

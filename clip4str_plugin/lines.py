@@ -13,7 +13,7 @@ from clip4str_plugin.strip import Strip
 __all__ = ["find_words", "group_lines", "split_lines"]
 
 # An answer above this is a word, one below a blank.
-_WORD = 0.5
+_WORD = 0.7
 # Words get this margin on both sides, in heights, but never more than half of a blank.
 _MARGIN = 0.08
 # Crops in one pass, and columns in it: memory does not grow with the number or length of lines.

@@ -463,7 +463,8 @@ def sign(tmp_path_factory):
 
 def test_the_whole_way(capfdbinary, small_model, sign):
     arguments = ["--model", str(small_model), "--format", "jsonl", "--device", "cpu", "--threads", "1"]
-    assert main(["read", str(sign), *arguments]) == 0
+    detection = ["--detector-option", "min_side=320", "--orientation", "off"]  # as much as the sign needs
+    assert main(["read", str(sign), *arguments, *detection]) == 0
     record = json.loads(capfdbinary.readouterr().out)
     assert [word["line"] for word in record["words"]] == [0, 0, 1]
     boxes = [np.array(word["polygon"]) for word in record["words"]]
@@ -474,7 +475,7 @@ def test_the_whole_way(capfdbinary, small_model, sign):
     assert lefts[1] > boxes[0].max(axis=0)[0]
     assert all(0 <= word["confidence"] <= 1 and word["text"] for word in record["words"])
 
-    assert main(["read", str(sign), *arguments, "--charset", "0123456789", "--confidence", "min"]) == 0
+    assert main(["read", str(sign), *arguments, *detection, "--charset", "0123456789", "--confidence", "min"]) == 0
     digits = json.loads(capfdbinary.readouterr().out)
     assert all(word["text"].isdigit() for word in digits["words"])
     assert main(["recognize", str(sign), *arguments]) == 0

@@ -47,7 +47,7 @@ def rapidocr(words: bool) -> Callable[[np.ndarray], Words]:
         result = engine(page[..., ::-1], return_word_box=words)
         if words:
             found = [word for line in result.word_results or () for word in line]
-            return [{"text": text, "poly": np.asarray(box).tolist()} for text, _, box in found if box is not None]
+            return [{"text": w[0], "poly": np.asarray(w[2]).tolist()} for w in found if len(w) == 3 and w[2] is not None]
         if result.boxes is None:
             return []
         return [{"text": text, "poly": box.tolist()} for text, box in zip(result.txts, result.boxes)]

@@ -19,7 +19,7 @@ from clip4str_plugin.detectors import Detections, Detector, orient_detections
 from clip4str_plugin.errors import DetectorError, PolygonError
 from clip4str_plugin.lines import find_words, split_lines
 from clip4str_plugin.polygons import checked_polygon, order_quad
-from clip4str_plugin.rectify import rectify
+from clip4str_plugin.rectification import rectify
 from clip4str_plugin.strip import Strip
 
 if TYPE_CHECKING:

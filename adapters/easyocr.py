@@ -24,7 +24,7 @@ from clip4str_plugin.detectors import Detections, Detector, check_page, orient_d
 from clip4str_plugin.errors import DetectorError, PolygonError
 from clip4str_plugin.hosting import as_recognizer, import_host
 from clip4str_plugin.line_reading import read_lines
-from clip4str_plugin.rectify import rectify
+from clip4str_plugin.rectification import rectify
 
 if TYPE_CHECKING:
     from clip4str_plugin.model import CLIP4STR

@@ -16,7 +16,7 @@ from PIL import Image
 from clip4str_plugin import __version__
 from clip4str_plugin.hosting import shared_reader
 from clip4str_plugin.line_reading import read_lines
-from clip4str_plugin.rectify import rectify
+from clip4str_plugin.rectification import rectify
 
 if TYPE_CHECKING:
     from clip4str_plugin.reader import Page, Reader, Word

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -46,8 +45,11 @@ def rapidocr(words: bool) -> Callable[[np.ndarray], Words]:
     def read(page: np.ndarray) -> Words:
         result = engine(page[..., ::-1], return_word_box=words)
         if words:
-            found = [word for line in result.word_results or () for word in line]
-            return [{"text": w[0], "poly": np.asarray(w[2]).tolist()} for w in found if len(w) == 3 and w[2] is not None]
+            lines = [line for line in result.word_results or () if line]
+            # A line is a sequence of words, or the word itself where it has no boxes of its own.
+            found = [word for line in lines for word in ([line] if isinstance(line[0], str) else line)]
+            boxed = [word for word in found if len(word) == 3 and word[2] is not None]
+            return [{"text": text, "poly": np.asarray(box).tolist()} for text, _, box in boxed]
         if result.boxes is None:
             return []
         return [{"text": text, "poly": box.tolist()} for text, box in zip(result.txts, result.boxes)]
@@ -77,7 +79,9 @@ def alone(name: str, model: str, paths: list[str]) -> None:
     read = systems(model)[name]()
     for path in paths:
         read(load(Path(path)))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    # Not ru_maxrss: a child starts with its parent's.
+    status = Path("/proc/self/status").read_text()
+    print(int(status.partition("VmHWM:")[2].split()[0]) / 1024)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from clip4str_plugin.model import CLIP4STR, available_models, load_model
     from clip4str_plugin.reader import Reader
     from clip4str_plugin.recognizer import Recognition, Recognizer
-    from clip4str_plugin.rectify import rectify
+    from clip4str_plugin.rectification import rectify
 
 __version__ = "0.1.0"
 
@@ -39,7 +39,7 @@ _HOME = {
     "available_models": "model",
     "load_detector": "detectors",
     "load_model": "model",
-    "rectify": "rectify",
+    "rectify": "rectification",
 }
 
 

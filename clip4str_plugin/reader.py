@@ -290,7 +290,7 @@ class _Piece:
 
 def _cut(image: np.ndarray, detections: Detections) -> list[_Region]:
     """Straighten every word that was detected; what encloses no pixel is left out."""
-    from clip4str_plugin.rectify import rectify
+    from clip4str_plugin.rectification import rectify
 
     polygons = detections.polygons
     lines = _split(image, polygons) if detections.granularity == "line" else [[polygon] for polygon in polygons]

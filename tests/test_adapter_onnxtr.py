@@ -130,7 +130,8 @@ def test_wide_crops_are_cut_at_blanks_and_in_windows():
     put_text(line, "TWO", (750, 32), 1)
     assert recognition_predictor(real_reader())([line])[0][0] == "ONE THREE TWO"
     reader = Reader(lambda crop: "x")
-    solid = np.zeros((10, 300, 3), np.uint8)
+    solid = np.full((40, 900, 3), 255, np.uint8)
+    put_text(solid, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789ABCDEFGHIJ", (0, 32), 1)
     assert len(recognition_predictor(reader)([solid, solid[:, :50], solid[:0]])) == 3
     assert len(reader.shapes) > 3
     assert recognition_predictor(reader)([]) == []

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from clip4str_plugin.orientation import settle_orientation, stands_on_end, turn_polygon
-from clip4str_plugin.rectify import rectify
+from clip4str_plugin.rectification import rectify
 from clip4str_plugin.stack import unstack
 
 

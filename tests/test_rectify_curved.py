@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from clip4str_plugin.rectify import rectify
+from clip4str_plugin.rectification import rectify
 from clip4str_plugin.strip import CurvedStrip, StraightStrip, Strip
 
 FLAT = np.full((40, 240, 3), 230, np.uint8)

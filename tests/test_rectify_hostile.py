@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from clip4str_plugin.errors import PolygonError
 from clip4str_plugin.lines import split_lines
-from clip4str_plugin.rectify import rectify
+from clip4str_plugin.rectification import rectify
 
 PAGE = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
 CALM = settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])

@@ -26,9 +26,7 @@ def build_clip(config: CLIP4STRConfig) -> CLIP:
     return CLIP(config.embed_dim, dict(config.vision), dict(config.text), quick_gelu=config.quick_gelu)
 
 
-def image_tokens(
-    clip: CLIP, images: Tensor, project: bool = True, block_inputs: list[Tensor] | None = None
-) -> Tensor:
+def image_tokens(clip: CLIP, images: Tensor, project: bool = True, block_inputs: list[Tensor] | None = None) -> Tensor:
     """Encode images.
 
     Args:
@@ -70,9 +68,7 @@ def caption_tokens(clip: CLIP, ids: Tensor) -> Tensor:
     return clip.ln_final(_transform(clip.transformer, x, causal=True)) @ clip.text_projection
 
 
-def _transform(
-    transformer: Transformer, x: Tensor, causal: bool, block_inputs: list[Tensor] | None = None
-) -> Tensor:
+def _transform(transformer: Transformer, x: Tensor, causal: bool, block_inputs: list[Tensor] | None = None) -> Tensor:
     """Run open_clip's transformer on x (N, L, width).
 
     Its own forward pass goes through ``nn.MultiheadAttention``, which copies more than it computes with in a batch of

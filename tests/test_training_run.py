@@ -149,6 +149,13 @@ def test_validation_best_checkpoint_and_command(settings, words, tmp_path, capsy
     assert 0 <= curve(tmp_path / "out", "val_accuracy")[2] <= 100
 
 
+def test_validation_under_autocast(settings, words, tmp_path):
+    settings["data"]["validation"] = [str(words)]
+    settings["run"] |= {"steps": 1, "validate_every": 1, "precision": "bf16-mixed"}
+    train(load_config(write(settings, tmp_path / "config.yaml")), tmp_path / "out")
+    assert 0 <= curve(tmp_path / "out", "val_accuracy")[1] <= 100
+
+
 # ---- what is wrong is said before the first step ------------------------------------------------------
 
 

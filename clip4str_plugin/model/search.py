@@ -172,6 +172,7 @@ class Search:
         return self._restrict(self.decoder(tokens, memory, mask[:, :, start:stop], content_mask, slice(start, stop)))
 
     def _restrict(self, logits: Tensor) -> Tensor:
+        logits = logits.float()  # autocast gives others
         return logits if self.forbidden is None else logits.masked_fill(self.forbidden, float("-inf"))
 
     def _blank(self, rows: int, positions: int, like: Tensor) -> Tensor:

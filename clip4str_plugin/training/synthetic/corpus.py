@@ -44,7 +44,7 @@ class Corpus:
     """Draws labels of 1 to 25 characters out of the 94-character charset.
 
     The mix follows what street signs, shop fronts, packages and web pictures carry: mostly short common words, half of
-    them in capitals, about one label in eight with digits and one in eight with punctuation.
+    them in capitals, about one label in seven with digits and one in six with punctuation.
 
     >>> from random import Random
     >>> corpus = Corpus()
@@ -58,20 +58,20 @@ class Corpus:
         self._tiers = tiers
         self._tier_weights = list(accumulate([30, 28, 16, 16, 10]))
         kinds = [
-            (self.word, 50),
-            (self.name, 9),
-            (self.brand, 5),
-            (self.number, 7),
-            (self.price, 2.5),
-            (self.date, 1.5),
-            (self.time, 1),
-            (self.phone, 1.5),
-            (self.code, 4),
-            (self.address, 2),
-            (self.random_letters, 4),
-            (self.random_characters, 2.5),
-            (self.punctuated, 9),
-            (self.single, 1),
+            (self.word, 58),
+            (self.name, 10),
+            (self.brand, 4),
+            (self.number, 6),
+            (self.price, 1.4),
+            (self.date, 1),
+            (self.time, 0.7),
+            (self.phone, 1),
+            (self.code, 3),
+            (self.address, 1.5),
+            (self.random_letters, 3.5),
+            (self.random_characters, 1.4),
+            (self.punctuated, 7),
+            (self.single, 1.5),
         ]
         self._kinds = [kind for kind, _ in kinds]
         self._kind_weights = list(accumulate(weight for _, weight in kinds))
@@ -86,9 +86,10 @@ class Corpus:
     def _plain(self, rng: Random) -> str:
         tier = rng.choices(self._tiers, cum_weights=self._tier_weights)[0]
         word = rng.choice(tier)
-        if len(word) > 6 and rng.random() < 0.5:
+        for _ in range(2):
             # Lists hold each word once; in use the short ones are far more frequent.
-            word = rng.choice(tier)
+            if len(word) > 6 and rng.random() < 0.65:
+                word = rng.choice(tier)
         return word
 
     def _cased(self, rng: Random, word: str, upper: float = 0.54, title: float = 0.27, lower: float = 0.16) -> str:

@@ -94,7 +94,7 @@ def degrade(rng: Random, bank: TextureBank, image: np.ndarray, cap_height: float
     image = np.clip(image, 0, 255)
 
     # Exposure: real crops are dimmer and flatter than drawings.
-    if rng.random() < 0.66:
+    if rng.random() < 0.54:
         gain = rng.uniform(0.3, 1.0) if rng.random() < 0.55 else rng.uniform(0.7, 1.25)
         gain = max(gain, min(1.0, _MIN_CONTRAST / contrast))
         contrast *= gain
@@ -104,13 +104,13 @@ def degrade(rng: Random, bank: TextureBank, image: np.ndarray, cap_height: float
     if rng.random() < 0.3:
         image = image * np.array([rng.gauss(1, 0.07) for _ in range(3)], np.float32)
 
-    budget = cap * 0.11  # more blur than this and a stroke meets its neighbour
+    budget = cap * 0.13  # more blur than this and a stroke meets its neighbour
     draw = rng.random()
     if draw < 0.1 and cap > 8:
         image = _motion(rng, image, cap)
         budget *= 0.6
     if draw < 0.86:
-        sigma = min(abs(rng.gauss(0, 0.042)) * cap + 0.25, max(budget, 0.45))
+        sigma = min(abs(rng.gauss(0, 0.055)) * cap + 0.25, max(budget, 0.45))
         if sigma > 0.3:
             image = cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
     if rng.random() < 0.18 and cap > 13:

@@ -80,11 +80,11 @@ def _margins(rng: Random) -> tuple[float, float, float, float]:
 
 def _angle(rng: Random) -> float:
     draw = rng.random()
-    if draw < 0.66:
+    if draw < 0.62:
         return rng.gauss(0, 2.0)
-    if draw < 0.93:
+    if draw < 0.90:
         return rng.gauss(0, 8.0)
-    return rng.uniform(-30, 30)
+    return rng.uniform(-40, 40)
 
 
 def project(
@@ -105,7 +105,9 @@ def project(
     center = (points.min(0) + points.max(0)) / 2
     half = max(float((points.max(0) - points.min(0))[0]) / 2, 1.0)
     scale = target / cap_height
-    stretch = math.exp(rng.gauss(-0.04, 0.19))
+    stretch = math.exp(rng.gauss(-0.1, 0.22))
+    if rng.random() < 0.08:
+        stretch *= rng.uniform(0.4, 0.8)  # a sign along the street, seen from its end
     angle = math.radians(_angle(rng))
     shear = rng.gauss(0, 0.12) if rng.random() < 0.35 else 0.0
     tilt_x = tilt_y = 0.0

@@ -22,7 +22,7 @@ __all__ = ["WordRenderer"]
 
 _MAX_SIZE = (128, 420)
 _TRIES = 20
-_MIN_SEPARATION = 8.0  # grey levels; words fainter than this cannot be read by people either
+_MIN_SEPARATION = 11.0  # grey levels; words fainter than this cannot be read by people either
 
 
 def _separation(crop: np.ndarray, ink: np.ndarray) -> float:

@@ -1,27 +1,53 @@
-"""One session a host that may need an environment of its own: ``nox -s "hosts(onnxtr)"`` tests that host's adapter.
+"""Test the adapters of hosts that need an environment of their own: ``nox``, or ``nox -s "hosts(docling)"`` for one.
 
-Hosts pin what other hosts forbid (numpy, OpenCV), hence one environment each. ``nox -R`` uses them again.
+Hosts pin what other hosts forbid (numpy, OpenCV), hence one environment each. An environment sees the packages of the
+one that nox runs in, where this package and its ``[test]`` extra must be installed: only what the host lacks, or wants
+in another version, is installed into it. So no environment holds PyTorch again. Environments are reused; ``nox -R``
+does not even look for missing packages.
 """
+
+import subprocess
+import sysconfig
+from pathlib import Path
 
 import nox
 
-nox.options.default_venv_backend = "virtualenv"
-nox.options.reuse_existing_virtualenvs = True
+nox.needs_version = ">=2024.4.15"
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_venv = "yes"
 
-# Host: what to install beside this package, and the test file.
+# Host: the module it is imported as, and what to install. The first part of the name is that of the adapter.
 HOSTS = {
-    "onnxtr": ["onnxtr[cpu]>=0.9", "onnx"],
-    "easyocr": ["easyocr>=1.7.2", "torchfree-ocr==1.0.1"],
-    "paddleocr2": ["paddleocr==2.10.0", "paddlepaddle"],
-    "paddleocr3": ["paddleocr==3.7.0", "paddlex[ocr-core]==3.7.2"],
-    "docling": ["docling-slim[standard]>=2.143"],
-    "ocrmypdf": ["ocrmypdf>=17.13"],
+    "deepdoctection": ("deepdoctection", ["deepdoctection==1.4.0"]),
+    "docling": ("docling", ["docling-slim[standard]==2.143.0"]),
+    "easyocr": ("easyocr", ["easyocr==1.7.2", "torchfree-ocr==1.0.1"]),
+    "ocrmypdf": ("ocrmypdf", ["ocrmypdf==17.13.0"]),
+    "paddleocr-2": ("paddleocr", ["paddleocr==2.10.0", "paddlepaddle==3.3.1"]),
+    "paddleocr-3": ("paddleocr", ["paddleocr==3.7.0", "paddlex[ocr-core]==3.7.2"]),
+    "ray": ("ray", ["ray[data]"]),
 }
 
 
 @nox.session
-@nox.parametrize("host", sorted(HOSTS), ids=sorted(HOSTS))
+@nox.parametrize("host", list(HOSTS), ids=list(HOSTS))
 def hosts(session: nox.Session, host: str) -> None:
-    """Test one adapter against its really installed host."""
-    session.install("-e", ".", "pytest", *HOSTS[host])
-    session.run("pytest", f"tests/test_adapter_{host.rstrip('23')}.py", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+    """Test one adapter, and its example, against its really installed host."""
+    module, requirements = HOSTS[host]
+    _share_packages(session)
+    session.install(*requirements)
+    # Tests skip where their host is missing; here it must not be.
+    session.run("python", "-c", f"import {module}", silent=True)
+    name = host.partition("-")[0]
+    files = [f"tests/test_adapter_{name}.py", "tests/test_examples.py"]
+    session.run("python", "-m", "pytest", "-k", name, *files, *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+def _share_packages(session: nox.Session) -> None:
+    """Put the packages of the environment nox runs in behind those of the session's own, `.pth` files included."""
+    own = subprocess.check_output(
+        [Path(session.bin) / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
+    )
+    for folder in sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}):
+        Path(own.strip(), f"clip4str_{Path(folder).parts[-3]}.pth").write_text(
+            f"import site; site.addsitedir({folder!r})\n", encoding="utf-8"
+        )

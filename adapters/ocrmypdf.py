@@ -2,12 +2,13 @@
 
 On the command line ``ocrmypdf --ocr-engine clip4str scan.pdf readable.pdf``, in Python
 ``ocrmypdf.ocr("scan.pdf", "readable.pdf", ocr_engine="clip4str", clip4str_model="tiny")``. Without that choice
-everything stays as it is: Tesseract reads. OCRmyPDF insists on an installed Tesseract in any case.
+everything stays as it is: Tesseract reads. With it, neither Tesseract nor Ghostscript need be installed.
 
 OCRmyPDF imports this module whenever it starts, so it must not load anything: the engine is in
 :mod:`clip4str_adapters.ocrmypdf_engine`.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from ocrmypdf import hookimpl
@@ -30,6 +31,23 @@ class Clip4StrOptions(BaseModel):
     batch_size: Annotated[int, Field(gt=0, description="words in one pass through the model")] = 32
 
     model_config = ConfigDict(protected_namespaces=())
+
+
+@hookimpl
+def initialize(plugin_manager: Any) -> None:
+    """Let OCRmyPDF look for Tesseract only where Tesseract is to read; by itself it insists on it always."""
+    for check in plugin_manager.hook.check_options.get_hookimpls():
+        if check.plugin_name == "ocrmypdf.builtin_plugins.tesseract_ocr":
+            # Changed in place: registering the plugin anew would put it before others.
+            check.function = _unless_ours(check.function)
+
+
+def _unless_ours(check: Callable[..., None]) -> Callable[..., None]:
+    def check_options(options: Any) -> None:
+        if options.ocr_engine != ENGINE:
+            check(options)
+
+    return check_options
 
 
 @hookimpl

@@ -14,7 +14,7 @@ from clip4str_adapters.rapidocr import text_recognizer
 
 photo = sys.argv[1] if len(sys.argv) > 1 else str(Path(__file__).parent / "photos" / "printed_page.png")
 
-engine = RapidOCR(params={"Global.log_level": "warning"})
+engine = RapidOCR(params={"Global.use_cls": False, "Global.log_level": "warning"})
 engine.text_rec = text_recognizer("tiny")
 
 result = engine(photo)

@@ -1,6 +1,9 @@
 """The OCRmyPDF adapter against the installed OCRmyPDF: PDFium finds the text of a scan in its place."""
 
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pypdfium2
@@ -11,11 +14,9 @@ from clip4str_plugin import Detections, Reader
 from clip4str_plugin.detectors import orient_detections
 from clip4str_plugin.line_reading import LineReading, WordReading
 from tests.host_helpers import Reader as FakeRecognizer
-from tests.host_helpers import put_text, real_reader
+from tests.host_helpers import put_text, random_clip4str, real_reader
 
 ocrmypdf = pytest.importorskip("ocrmypdf")
-if shutil.which("tesseract") is None:
-    pytest.skip("OCRmyPDF does not start without tesseract", allow_module_level=True)
 
 from ocrmypdf._plugin_manager import get_plugin_manager  # noqa: E402
 
@@ -92,6 +93,23 @@ def test_a_scan_becomes_searchable_with_the_text_in_place(reading, scan, tmp_pat
     assert {settings[1] for settings in reading} == {"base16"}
 
 
+@pytest.mark.parametrize("engine", ["clip4str", "auto"])
+def test_tesseract_is_needed_only_where_it_reads(scan, tmp_path, engine):
+    model, target = tmp_path / "model", tmp_path / "out.pdf"
+    random_clip4str().save_pretrained(model)
+    (tmp_path / "bin").mkdir()
+    command = [sys.executable, "-m", "ocrmypdf", "--ocr-engine", engine, "--clip4str-model", model, scan[0], target]
+    environment = {**os.environ, "PATH": str(tmp_path / "bin"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command], capture_output=True, text=True, timeout=500, env=environment)
+    if engine == "auto":
+        assert done.returncode != 0
+        assert "tesseract" in done.stderr
+    else:
+        assert done.returncode == 0, done.stderr
+        # The weights are random, so are the letters; but three words were found and read.
+        assert len(words_in(target)) == 3
+
+
 def test_the_tree_has_positions_and_confidences(reading, scan, tmp_path):
     class Options:
         clip4str = Clip4StrOptions()
@@ -110,6 +128,13 @@ def test_the_tree_has_positions_and_confidences(reading, scan, tmp_path):
     ClipOcrEngine.generate_hocr(path, tmp_path / "page.hocr", tmp_path / "page.txt", Options())
     assert "HELLO" in (tmp_path / "page.hocr").read_text()
     assert (tmp_path / "page.txt").read_text() == text
+
+
+@pytest.mark.skipif(shutil.which("tesseract") is None, reason="asks Tesseract for its version")
+def test_tesseract_still_reads_where_it_is_asked_to(scan, tmp_path):
+    target = tmp_path / "out.pdf"
+    ocrmypdf.ocr(scan[0], target, ocr_engine="tesseract", output_type="pdf", optimize=0, progress_bar=False, jobs=1)
+    assert set(words_in(target)) == set(PLACES)
 
 
 def test_tesseract_stays_the_default():

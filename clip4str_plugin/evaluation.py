@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clip4str_plugin.errors import ImageError
 from clip4str_plugin.model.charset import CharsetFilter
@@ -24,6 +26,9 @@ CHARSETS = {"36": CHARSET_36, "62": CHARSET_62, "94": CHARSET_94}
 
 # Crops at least this many times higher than wide count as vertical, and the other way round.
 ELONGATED = 1.5
+
+# Heights in pixels at which a group of crops ends and the next begins.
+HEIGHTS = (8, 12, 16, 24, 32, 48, 64, 96)
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,13 @@ class Reading:
             return "horizontal"
         return "vertical" if self.height >= ELONGATED * self.width else "square"
 
+    @property
+    def height_group(self) -> str:
+        """Range of heights the crop belongs to, in pixels: "1-7", "8-11", ..., "96+"."""
+        place = bisect_right(HEIGHTS, self.height)
+        low = HEIGHTS[place - 1] if place else 1
+        return f"{low}-{HEIGHTS[place] - 1}" if place < len(HEIGHTS) else f"{low}+"
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -102,6 +114,7 @@ class Evaluation:
         length: mean number of characters of the readings.
         by_length: scores by length of the label in characters, in ascending order.
         by_orientation: scores by shape of the crop; see ``Reading.orientation``.
+        by_height: scores by height of the crop; see ``Reading.height_group``. Ascending.
         dropped: labels left out because they are too long or nothing is left of them in the charset.
         unreadable: samples left out because their image or label is damaged.
         seconds: time for reading the set, images included.
@@ -116,6 +129,7 @@ class Evaluation:
     length: float
     by_length: dict[int, GroupScore] = field(default_factory=dict)
     by_orientation: dict[str, GroupScore] = field(default_factory=dict)
+    by_height: dict[str, GroupScore] = field(default_factory=dict)
     dropped: int = 0
     unreadable: int = 0
     seconds: float = 0.0
@@ -197,9 +211,7 @@ def score(readings: Iterable[Reading], name: str = "") -> Evaluation:
     """Compute the figures of readings."""
     samples = correct = length = 0
     similarity = confidence = 0.0
-    by_length: dict[int, GroupScore] = {}
-    by_orientation: dict[str, GroupScore] = {}
-    nothing = GroupScore(0, 0)
+    groups: list[dict[Any, GroupScore]] = [{}, {}, {}]
     for reading in readings:
         samples += 1
         correct += reading.correct
@@ -207,9 +219,10 @@ def score(readings: Iterable[Reading], name: str = "") -> Evaluation:
         confidence += reading.confidence
         length += len(reading.text)
         one = GroupScore(1, int(reading.correct))
-        by_length[len(reading.label)] = by_length.get(len(reading.label), nothing) + one
-        by_orientation[reading.orientation] = by_orientation.get(reading.orientation, nothing) + one
+        for group, key in zip(groups, (len(reading.label), reading.orientation, reading.height_group)):
+            group[key] = group.get(key, GroupScore(0, 0)) + one
     n = max(1, samples)
+    by_length, by_orientation, by_height = (_sorted(group) for group in groups)
     return Evaluation(
         name=name,
         samples=samples,
@@ -217,8 +230,9 @@ def score(readings: Iterable[Reading], name: str = "") -> Evaluation:
         ned=100 * similarity / n,
         confidence=100 * confidence / n,
         length=length / n,
-        by_length=dict(sorted(by_length.items())),
-        by_orientation=dict(sorted(by_orientation.items())),
+        by_length=by_length,
+        by_orientation=by_orientation,
+        by_height=by_height,
     )
 
 
@@ -229,13 +243,13 @@ def combine(evaluations: Sequence[Evaluation], name: str = "combined") -> Evalua
     def mean(figure: str) -> float:
         return sum(getattr(e, figure) * e.samples for e in evaluations) / max(1, samples)
 
-    by_length: dict[int, GroupScore] = {}
-    by_orientation: dict[str, GroupScore] = {}
-    for e in evaluations:
-        for length, group in e.by_length.items():
-            by_length[length] = by_length.get(length, GroupScore(0, 0)) + group
-        for orientation, group in e.by_orientation.items():
-            by_orientation[orientation] = by_orientation.get(orientation, GroupScore(0, 0)) + group
+    def joined(groups: str) -> dict[Any, GroupScore]:
+        sums: dict[Any, GroupScore] = {}
+        for e in evaluations:
+            for key, group in getattr(e, groups).items():
+                sums[key] = sums.get(key, GroupScore(0, 0)) + group
+        return _sorted(sums)
+
     return Evaluation(
         name=name,
         samples=samples,
@@ -243,10 +257,21 @@ def combine(evaluations: Sequence[Evaluation], name: str = "combined") -> Evalua
         ned=mean("ned"),
         confidence=mean("confidence"),
         length=mean("length"),
-        by_length=dict(sorted(by_length.items())),
-        by_orientation=dict(sorted(by_orientation.items())),
+        by_length=joined("by_length"),
+        by_orientation=joined("by_orientation"),
+        by_height=joined("by_height"),
         dropped=sum(e.dropped for e in evaluations),
         unreadable=sum(e.unreadable for e in evaluations),
         seconds=sum(e.seconds for e in evaluations),
         timed=sum(e.timed for e in evaluations),
     )
+
+
+def _sorted(groups: dict[Any, GroupScore]) -> dict[Any, GroupScore]:
+    """Sort by the number a key is or begins with, other keys by name."""
+
+    def order(key: int | str) -> tuple[int, str]:
+        number = re.match(r"\d+", str(key))
+        return (int(number[0]) if number else 0, str(key))
+
+    return {key: groups[key] for key in sorted(groups, key=order)}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from clip4str_plugin.datasets import WordDataset
-    from clip4str_plugin.evaluation import Evaluation, Reading
+    from clip4str_plugin.evaluation import Evaluation, GroupScore, Reading
 
 __all__ = ["ablation_table", "error_sheet", "evaluation_table", "published_accuracy"]
 
@@ -44,6 +44,7 @@ def evaluation_table(
     paper: str | None = None,
     by_length: bool = False,
     by_orientation: bool = False,
+    by_height: bool = False,
 ) -> str:
     """Return a table of sets, the means over all of them last.
 
@@ -52,17 +53,19 @@ def evaluation_table(
         paper: published model whose accuracies stand beside; they are for 36 characters.
         by_length: add the accuracy for each length of word.
         by_orientation: add the accuracy for each shape of crop.
+        by_height: add the accuracy for ranges of the crops' height in pixels.
     """
     from clip4str_plugin.evaluation import combine
 
     published = published_accuracy(paper, evaluations) if paper else {}
     rows = [*evaluations, combine(evaluations)] if len(evaluations) > 1 else list(evaluations)
-    width = max([len(e.name) for e in rows] + [len("  vertical crops")])
+    parts = [_groups(e, by_length, by_orientation, by_height) for e in rows]
+    width = max(len(name) for name in [*(e.name for e in rows), *(name for part in parts for name in part), "set"])
     head = f"{'set':<{width}}  words  accuracy"
     if published:
         head += "  paper  differs"
     lines = [f"{head}  1-NED  confidence  length  left out  words/s"]
-    for e in rows:
+    for e, part in zip(rows, parts):
         line = f"{e.name:<{width}}  {e.samples:>5}  {e.accuracy:>8.2f}"
         if e.name in published:
             line += f"  {published[e.name]:>5.2f}  {e.accuracy - published[e.name]:>+7.2f}"
@@ -71,12 +74,17 @@ def evaluation_table(
         rate = f"{e.timed / e.seconds:.1f}" if e.timed and e.seconds else "-"
         line += f"  {e.ned:>5.2f}  {e.confidence:>10.2f}  {e.length:>6.2f}  {e.dropped + e.unreadable:>8}  {rate:>7}"
         lines.append(line)
-        groups = [(f"{n} characters", group) for n, group in e.by_length.items()] if by_length else []
-        groups += [(f"{name} crops", group) for name, group in e.by_orientation.items()] if by_orientation else []
-        lines += [f"{'  ' + name:<{width}}  {group.samples:>5}  {group.accuracy:>8.2f}" for name, group in groups]
+        lines += [f"{name:<{width}}  {group.samples:>5}  {group.accuracy:>8.2f}" for name, group in part.items()]
     if published:
         lines.append(f"paper: {paper}, {SOURCE}")
     return "\n".join(lines)
+
+
+def _groups(e: Evaluation, by_length: bool, by_orientation: bool, by_height: bool) -> dict[str, GroupScore]:
+    """Name the parts of a set that a table breaks down."""
+    parts = {f"  {n} character{'s' * (n > 1)}": group for n, group in e.by_length.items()} if by_length else {}
+    parts |= {f"  {name} crops": group for name, group in e.by_orientation.items()} if by_orientation else {}
+    return parts | ({f"  {name} pixels high": group for name, group in e.by_height.items()} if by_height else {})
 
 
 def ablation_table(results: Mapping[str, Sequence[Evaluation] | str]) -> str:
@@ -130,7 +138,7 @@ th, td {{ text-align: left; padding: 4px 12px; border-bottom: 1px solid #ddd }}
 td.text {{ font: 20px monospace; white-space: pre }}
 img {{ max-width: 320px; max-height: 120px; min-height: 24px }}
 del {{ background: #fcc; text-decoration: none }} ins {{ background: #cfc; text-decoration: none }}
-small {{ color: #666 }}
+small {{ color: #666; word-break: break-all }}
 </style></head><body><h1>{title}</h1>
 <p>Red: in the label, not read. Green: read, not in the label.</p>
 {body}</body></html>

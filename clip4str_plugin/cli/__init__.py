@@ -21,6 +21,7 @@ COMMANDS = {
     "train": ("clip4str_plugin.cli.train", "train or fine-tune a model"),
     "data": ("clip4str_plugin.cli.data", "check and convert sets of labelled crops"),
     "compare": ("clip4str_plugin.cli.compare", "test whether one model reads better than another"),
+    "plot": ("clip4str_plugin.cli.plot", "draw learning curves, reliability of confidences, accuracy against coverage"),
     "attention": ("clip4str_plugin.cli.attention", "draw where the decoders look while they read a word"),
     "export": ("clip4str_plugin.cli.export", "write a model for ONNX Runtime, OnnxTR or torch.export"),
     "bench": ("clip4str_plugin.bench", "measure how fast this machine reads, beside other recognizers"),

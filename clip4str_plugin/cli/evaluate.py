@@ -44,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by-length", action="store_true", help="also print the accuracy for each length of word")
     parser.add_argument("--by-orientation", action="store_true", help="also print it for wide, square and tall crops")
     parser.add_argument(
+        "--by-height", action="store_true", help="also print it for ranges of the crops' height in pixels"
+    )
+    parser.add_argument(
         "--paper",
         choices=list(PUBLISHED),
         metavar="NAME",
@@ -53,7 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--errors",
         metavar="FILE",
-        help="write misread words: with pictures if FILE ends in .html, else image, label, text, confidence (TSV)",
+        help="write misread words: all with pictures if FILE ends in .html, the hundred worst as one picture if in "
+        ".jpg or .png, else image, label, text, confidence (TSV)",
+    )
+    parser.add_argument(
+        "--plots",
+        metavar="DIR",
+        help="write reliability.svg and coverage.svg: are confidences honest, and what does refusing words gain",
     )
     parser.add_argument(
         "--ablate",
@@ -69,8 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate; 1 if something could not be read, else 0."""
-    if args.ablate is not None and args.errors:
-        raise UsageError("--errors and --ablate exclude each other: evaluate the variant of interest alone")
+    if args.ablate is not None and (args.errors or args.plots):
+        raise UsageError("--ablate goes neither with --errors nor with --plots: evaluate the variant of interest alone")
     sets = _open(args.paths)
     # The published tests reduce the captions to the charset of the test as well, which changes the readings.
     recognizer = options.build_recognizer(args, {"caption_charset": evaluation.CHARSETS[args.protocol]})
@@ -154,10 +163,12 @@ def _evaluate(args: argparse.Namespace, recognizer: Recognizer, sets: Sets) -> N
         evaluation.CHARSETS[args.protocol],
         args.results,
         _settings(args),
-        lambda path, reading: readings[path].append(reading) if args.errors else None,
+        lambda path, reading: readings[path].append(reading) if args.errors or args.plots else None,
     )
     if args.errors:
         _write_errors(args, sets, readings)
+    if args.plots:
+        _write_plots(args, sets, readings)
     paper = args.paper or (args.model if args.model in PUBLISHED else None)
     if args.protocol != "36":
         paper = None  # nothing is published for the other charsets
@@ -165,8 +176,8 @@ def _evaluate(args: argparse.Namespace, recognizer: Recognizer, sets: Sets) -> N
         rows = [*evaluations, evaluation.combine(evaluations)] if len(evaluations) > 1 else evaluations
         print(json.dumps([asdict(e) for e in rows]))
     else:
-        table = evaluation_table(evaluations, paper=paper, by_length=args.by_length, by_orientation=args.by_orientation)
-        print(table)
+        breakdowns = {"by_length": args.by_length, "by_orientation": args.by_orientation, "by_height": args.by_height}
+        print(evaluation_table(evaluations, paper=paper, **breakdowns))
 
 
 def _write_errors(args: argparse.Namespace, sets: Sets, readings: dict[str, list[Reading]]) -> None:
@@ -175,10 +186,27 @@ def _write_errors(args: argparse.Namespace, sets: Sets, readings: dict[str, list
         title = f"{args.model}: misread words ({args.protocol} characters)"
         path.write_text(error_sheet([(sets[p], readings[p]) for p in sets], title), encoding="utf-8")
         return
+    if path.suffix.lower() in (".jpg", ".jpeg", ".png"):
+        from clip4str_plugin.evaluation_sheet import contact_sheet
+
+        contact_sheet([(sets[p], readings[p]) for p in sets]).save(path, quality=88)
+        return
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, delimiter="\t", lineterminator="\n")
         for reading in (r for rows in readings.values() for r in rows if not r.correct):
             table.writerow([reading.source, reading.label, reading.text, f"{reading.confidence:.4f}"])
+
+
+def _write_plots(args: argparse.Namespace, sets: Sets, readings: dict[str, list[Reading]]) -> None:
+    from clip4str_plugin.evaluation_charts import coverage_chart, reliability_chart
+
+    lines = {sets[path].name: rows for path, rows in readings.items()}
+    if len(lines) > 1:
+        lines["all"] = [reading for rows in readings.values() for reading in rows]
+    folder = Path(args.plots)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, draw in (("reliability", reliability_chart), ("coverage", coverage_chart)):
+        (folder / f"{name}.svg").write_text(draw(lines), encoding="utf-8")
 
 
 def _ablate(args: argparse.Namespace, recognizer: Recognizer, sets: Sets) -> None:

@@ -8,16 +8,17 @@ import threading
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from clip4str_plugin.errors import ImageError
+from clip4str_plugin.urls import fetch_url, is_url
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["MAX_PIXELS", "PDF_DPI", "PageImage", "Unreadable", "find_files", "read_pages", "to_rgb"]
+__all__ = ["MAX_PIXELS", "PDF_DPI", "PageImage", "Unreadable", "find_files", "read_pages", "read_stream", "to_rgb"]
 
 MAX_PIXELS = 150_000_000
 """Larger pages are refused unless the caller says otherwise: decoded, this many pixels take 450 MB."""
@@ -33,7 +34,7 @@ _SUFFIXES = frozenset(
 # What Pillow may decode. It knows more, some of it by starting other programs (EPS).
 _FORMATS = ("AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
-_RAISE_LIMIT = "if it is to be trusted, raise the limit with --max-pixels (max_pixels=)"
+_RAISE_LIMIT = "shrink it or, if it is to be trusted, raise the limit with --max-pixels (max_pixels=)"
 # PDFium must not be entered by two threads at once, whatever document they work on.
 _PDFIUM = threading.Lock()
 
@@ -109,7 +110,7 @@ def _list_folder(path: str, recursive: bool) -> list[str]:
 
 
 def read_pages(
-    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, dpi: float = PDF_DPI
+    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, dpi: float = PDF_DPI, allow_url: bool = False
 ) -> Generator[PageImage | Unreadable, None, None]:
     """Read a file page by page; memory holds one page at a time.
 
@@ -122,34 +123,63 @@ def read_pages(
     ['missing.png: there is no such file']
 
     Args:
-        path: a file.
+        path: a file; or the URL of one, see ``allow_url``.
         max_pixels: pages with more pixels are refused before they are decoded. A value beyond twice
             ``PIL.Image.MAX_IMAGE_PIXELS`` raises that limit of Pillow's as well, for the whole process.
         dpi: resolution for the pages of a PDF.
+        allow_url: whether to fetch what is an ``http`` or ``https`` URL, see :func:`clip4str_plugin.urls.fetch_url`.
 
     Yields:
         pages in order; an `Unreadable` in the place of each that cannot be read. Nothing is raised for a bad file.
     """
     source = os.fspath(path)
     try:
-        with _open(source) as file:
-            head = file.read(1024)
-            file.seek(0)
-            pages = _read_pdf(file, source, dpi, max_pixels) if b"%PDF-" in head else None
-            yield from pages or _read_image(file, source, head, max_pixels)
+        with _open(source, allow_url) as file:
+            yield from read_stream(file, source, max_pixels=max_pixels, dpi=dpi)
     except ImageError as error:
         yield Unreadable(source, f"{source}: {error}")
 
 
-def _open(source: str) -> BinaryIO:
+def read_stream(
+    file: IO[bytes], source: str, *, max_pixels: int = MAX_PIXELS, dpi: float = PDF_DPI, max_pages: int | None = None
+) -> Generator[PageImage | Unreadable, None, None]:
+    """Read an open file page by page; see `read_pages`.
+
+    Args:
+        file: seekable; it is read from its start and not closed.
+        source: what to call it.
+        max_pixels: as for `read_pages`.
+        dpi: likewise.
+        max_pages: files with more pages are refused before the first is decoded; None: any number.
+
+    Yields:
+        as `read_pages`.
+    """
+    try:
+        file.seek(0)
+        head = file.read(1024)
+        file.seek(0)
+        if not head:
+            raise ImageError("the file is empty (0 bytes)")
+        if b"%PDF-" in head:
+            yield from _read_pdf(file, source, dpi, max_pixels, max_pages)
+        else:
+            yield from _read_image(file, source, head, max_pixels, max_pages)
+    except ImageError as error:
+        yield Unreadable(source, f"{source}: {error}")
+
+
+def _open(source: str, allow_url: bool) -> IO[bytes]:
+    if is_url(source):
+        if not allow_url:
+            raise ImageError("is a URL; --allow-url (allow_url=True) permits fetching it")
+        return fetch_url(source)
     try:
         status = os.stat(source)
         if stat.S_ISDIR(status.st_mode):
             raise ImageError("is a folder, not a file")
         if not stat.S_ISREG(status.st_mode):  # a pipe would block, a device never end
             raise ImageError("is not a regular file")
-        if status.st_size == 0:
-            raise ImageError("the file is empty (0 bytes)")
         return Path(source).open("rb")
     except FileNotFoundError:
         raise ImageError("there is no such file") from None
@@ -157,7 +187,9 @@ def _open(source: str) -> BinaryIO:
         raise ImageError(f"cannot be opened ({getattr(error, 'strerror', None) or error})") from None
 
 
-def _read_image(file: BinaryIO, source: str, head: bytes, max_pixels: int) -> Iterator[PageImage | Unreadable]:
+def _read_image(
+    file: IO[bytes], source: str, head: bytes, max_pixels: int, max_pages: int | None
+) -> Iterator[PageImage | Unreadable]:
     from PIL import Image
 
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
@@ -174,6 +206,7 @@ def _read_image(file: BinaryIO, source: str, head: bytes, max_pixels: int) -> It
     except Exception as error:  # decoders raise all kinds of errors on broken files
         raise ImageError(f"is damaged ({_reason(error)})") from None
     with image:
+        _check_count(_count_frames(image) if max_pages is not None else 1, max_pages)
         index = 0
         while True:
             try:
@@ -191,6 +224,18 @@ def _read_image(file: BinaryIO, source: str, head: bytes, max_pixels: int) -> It
             except Exception as error:
                 yield Unreadable(source, f"{source}: pages from {index + 1} on are damaged ({_reason(error)})", index)
                 return
+
+
+def _count_frames(image: Image.Image) -> int:
+    try:
+        return getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+    except Exception:  # damaged after the first page, which is still there to be read
+        return 1
+
+
+def _check_count(count: int, max_pages: int | None) -> None:
+    if max_pages is not None and count > max_pages:
+        raise ImageError(f"has {count} pages, more than the limit of {max_pages}; split it")
 
 
 def _enable_heif() -> None:
@@ -264,7 +309,9 @@ def _dpi(image: Image.Image) -> float | None:
     return value if 50 <= value <= 2400 else None  # cameras write 1 or 72 without meaning it
 
 
-def _read_pdf(file: BinaryIO, source: str, dpi: float, max_pixels: int) -> Iterator[PageImage | Unreadable]:
+def _read_pdf(
+    file: IO[bytes], source: str, dpi: float, max_pixels: int, max_pages: int | None
+) -> Iterator[PageImage | Unreadable]:
     import pypdfium2
 
     with _PDFIUM:
@@ -280,6 +327,7 @@ def _read_pdf(file: BinaryIO, source: str, dpi: float, max_pixels: int) -> Itera
             document.init_forms()  # else what was filled into forms is not drawn
         if not count:
             raise ImageError("the PDF has no pages")
+        _check_count(count, max_pages)
         for index in range(count):
             page: PageImage | Unreadable
             try:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from clip4str_plugin.images import PageImage, Unreadable, find_files, read_pages
+from clip4str_plugin.origins import Result, pair
 
 if TYPE_CHECKING:
     import numpy as np
 
 __all__ = ["process", "report"]
-
-Result = TypeVar("Result")
 
 
 def process(
@@ -31,19 +29,7 @@ def process(
     Yields:
         page and result; or, in the place of what cannot be read, what is wrong with it and None.
     """
-    waiting: deque[PageImage | Unreadable] = deque()
-
-    def readable() -> Iterator[np.ndarray]:
-        for page in _pages(args):
-            waiting.append(page)
-            if isinstance(page, PageImage):
-                yield page.pixels
-
-    for result in function(readable()):
-        while isinstance(waiting[0], Unreadable):
-            yield waiting.popleft(), None
-        yield waiting.popleft(), result
-    yield from ((page, None) for page in waiting)
+    yield from pair(_pages(args), function)
 
 
 def report(error: str) -> None:
@@ -68,5 +54,6 @@ def _pages(args: argparse.Namespace) -> Iterator[PageImage | Unreadable]:
             if isinstance(file, Unreadable):
                 yield file
                 continue
-            with closing(read_pages(file, max_pixels=args.max_pixels, dpi=args.dpi)) as pages:
+            options = {"max_pixels": args.max_pixels, "dpi": args.dpi, "allow_url": args.allow_url}
+            with closing(read_pages(file, **options)) as pages:
                 yield from pages

@@ -36,9 +36,12 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the paths and how they are read."""
     from clip4str_plugin.images import MAX_PIXELS, PDF_DPI
 
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="image, PDF, or folder of them")
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="image, PDF, or folder of them (or URL: --allow-url)")
     group = parser.add_argument_group("input")
     group.add_argument("--recursive", action="store_true", help="search folders within folders too")
+    group.add_argument(
+        "--allow-url", action="store_true", help="fetch a PATH that is an http or https URL (100 MB, 60 s at most)"
+    )
     group.add_argument(
         "--max-pixels",
         type=positive,

@@ -10,7 +10,6 @@ from clip4str_plugin.writers import FORMATS
 
 if TYPE_CHECKING:
     from clip4str_plugin.cli.outputs import FileNames
-    from clip4str_plugin.images import PageImage, Unreadable
     from clip4str_plugin.reader import Page
 
 __all__ = ["add_arguments", "run"]
@@ -40,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
     """Read everything; 1 if something could not be read, else 0."""
     from clip4str_plugin.cli.inputs import process, report
     from clip4str_plugin.cli.outputs import FileNames, open_writer
+    from clip4str_plugin.origins import place
     from clip4str_plugin.reader import Reader
 
     if args.format == "page" and args.output is None and len(args.paths) > 1:
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     failed = False
     with open_writer(args) as writer:
         for origin, result in process(args, reader.stream):
-            page = _placed(origin, result)
+            page = place(origin, result)
             if page.error is not None:
                 failed = True
                 report(page.error)
@@ -59,20 +59,6 @@ def run(args: argparse.Namespace) -> int:
             if overlays is not None and page.image is not None:
                 _save_overlay(page, overlays)
     return int(failed)
-
-
-def _placed(origin: PageImage | Unreadable, page: Page | None) -> Page:
-    """Say on the page where it comes from."""
-    from clip4str_plugin.images import Unreadable
-    from clip4str_plugin.reader import Page
-
-    if isinstance(origin, Unreadable) or page is None:
-        return Page(None, error=getattr(origin, "error", None), source=origin.source, index=origin.index)
-    page.source, page.index, page.dpi = origin.source, origin.index, origin.dpi
-    if page.error is not None:
-        where = f"page {origin.index + 1}: " if origin.index else ""
-        page.error = f"{origin.source}: {where}{page.error}"
-    return page
 
 
 def _save_overlay(page: Page, names: FileNames) -> None:

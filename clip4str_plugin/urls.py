@@ -1,0 +1,98 @@
+"""From a URL to an open file: only when asked to, only so many bytes, only so many seconds."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from typing import IO, Any
+
+from clip4str_plugin.errors import ImageError
+
+__all__ = ["MAX_BYTES", "fetch_url", "is_url"]
+
+MAX_BYTES = 100_000_000
+"""Larger files are not fetched."""
+
+SECONDS = 60.0  # for all of it
+SILENCE = 15.0  # for a connection, and between two bytes
+_BLOCK = 1 << 16
+
+
+def is_url(path: str) -> bool:
+    """Tell whether a path is the address of something on the web.
+
+    >>> is_url("https://example.org/a.png"), is_url("photos/a.png")
+    (True, False)
+    """
+    return re.match("https?://", path, re.IGNORECASE) is not None
+
+
+def fetch_url(url: str, *, max_bytes: int = MAX_BYTES, seconds: float = SECONDS, silence: float = SILENCE) -> IO[bytes]:
+    """Fetch a file over HTTP into a temporary one that goes when it is closed.
+
+    Redirections are followed to other ``http`` and ``https`` addresses only. The system's proxy settings hold.
+
+    Args:
+        url: an ``http`` or ``https`` address.
+        max_bytes: larger files are refused, at the latest when they have sent this much.
+        seconds: for everything together.
+        silence: for a connection, and between two bytes.
+
+    Returns:
+        the file, to be read from its start.
+
+    Raises:
+        ImageError: nothing usable came; it does not name the URL.
+    """
+    deadline = time.monotonic() + seconds
+    headers = {"User-Agent": "clip4str-plugin", "Accept": "image/*, application/pdf"}
+    file = tempfile.TemporaryFile()  # noqa: SIM115  # the caller closes it
+    try:
+        request = urllib.request.Request(url, headers=headers)
+        with urllib.request.build_opener(_WebOnly).open(request, timeout=min(seconds, silence)) as answer:
+            length = answer.headers.get("Content-Length", "")
+            if length.isdigit() and int(length) > max_bytes:
+                raise ImageError(f"has {int(length):,} bytes, {_too_large(max_bytes)}")
+            # read1 gives what there is: a server that drips must not hold us beyond the deadline.
+            while block := answer.read1(_BLOCK):
+                file.write(block)
+                if file.tell() > max_bytes:
+                    raise ImageError(f"has {_too_large(max_bytes)}")
+                if time.monotonic() > deadline:
+                    raise ImageError(f"took longer than {seconds:g} seconds to fetch; download it first")
+            if length.isdigit() and file.tell() < int(length):
+                raise ImageError(f"broke off after {file.tell():,} of {int(length):,} bytes; try again")
+        if not file.tell():
+            raise ImageError("the server sent an empty file (0 bytes)")
+        file.seek(0)
+        return file
+    except BaseException as error:
+        file.close()
+        if isinstance(error, (OSError, http.client.HTTPException, ValueError)) and not isinstance(error, ImageError):
+            raise ImageError(f"cannot be fetched ({_reason(error)}); check the address and the connection") from None
+        raise
+
+
+class _WebOnly(urllib.request.HTTPRedirectHandler):
+    """Does not follow a redirection to anything but a web address; the standard library would follow FTP too."""
+
+    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str) -> Any:
+        if not is_url(newurl):
+            raise ImageError(f"redirects to {newurl!r}, which is no web address")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _too_large(max_bytes: int) -> str:
+    return f"more than the {max_bytes:,} that are fetched at most; download it first"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return " ".join(f"the server answers {error.code} {error.reason}".split())
+    if isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError):
+        return "the server does not answer"
+    return " ".join(str(getattr(error, "reason", None) or error).split()) or type(error).__name__

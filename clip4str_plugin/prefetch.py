@@ -21,7 +21,7 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Iterator[T]:
 
     Args:
         items: iterated in the background thread, from the first request on.
-        depth: how many finished items may wait; at most ``depth + 2`` exist at a time.
+        depth: how many items may be waiting or in production; with the one in use, ``depth + 1`` exist at a time.
 
     >>> list(prefetch(range(3)))
     [0, 1, 2]
@@ -33,19 +33,24 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Iterator[T]:
 
 def _prefetch(items: Iterable[T], depth: int) -> Iterator[T]:
     # Each entry is (item,), an exception, or None at the end.
-    finished: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(depth)
+    finished: queue.SimpleQueue[tuple[T] | BaseException | None] = queue.SimpleQueue()
+    # Room is made before an item is, so that none is produced that would only wait to be put in the queue.
+    room = threading.Semaphore(depth)
     stop = threading.Event()
 
     def produce() -> None:
         try:
-            for item in items:
-                finished.put((item,))
-                if stop.is_set():
+            iterator = iter(items)
+            while room.acquire() and not stop.is_set():
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    finished.put(None)
                     return
+                finished.put((item,))
+                del item  # else it would live until the next one is there
         except BaseException as error:  # handed to the consumer, whatever it is
             finished.put(error)
-        else:
-            finished.put(None)
 
     thread = threading.Thread(target=produce, name="clip4str-prefetch", daemon=True)
     thread.start()
@@ -53,11 +58,10 @@ def _prefetch(items: Iterable[T], depth: int) -> Iterator[T]:
         while (entry := finished.get()) is not None:
             if isinstance(entry, BaseException):
                 raise entry
+            room.release()
             yield entry[0]
-            del entry  # else the item would live until the next one is there
+            del entry  # as above
     finally:
         stop.set()
-        # Room for a producer that waits in put(): it sees the flag right after.
-        while not finished.empty():
-            finished.get()
+        room.release()  # for a producer that waits: it sees the flag right after
         thread.join()

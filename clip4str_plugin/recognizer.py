@@ -133,7 +133,7 @@ class Recognizer:
     def stream(self, crops: Iterable[Any], color: Color = "rgb") -> Iterator[Recognition]:
         """Read crops one batch after the other, and give each batch's results before the next is read.
 
-        Memory does not grow with the number of crops: about three batches exist at a time. While a batch is read, a
+        Memory does not grow with the number of crops: two batches exist at a time. While a batch is read, a
         background thread takes the next crops from ``crops`` and prepares them.
 
         Args and errors are those of :meth:`__call__`.

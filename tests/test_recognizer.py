@@ -4,6 +4,7 @@ import gc
 import logging
 import math
 import threading
+import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -333,21 +334,23 @@ def test_prefetch_keeps_order_and_passes_errors():
         prefetch([], depth=0)
 
 
-def test_prefetch_works_ahead_within_bounds():
+@pytest.mark.parametrize("depth", [1, 3])
+def test_prefetch_works_ahead_within_bounds(depth):
     made, ready = [], threading.Event()
 
     def items():
         for i in range(10):
             made.append(i)
-            if i == 2:
+            if i == depth:
                 ready.set()
             yield i
 
-    iterator = prefetch(items(), depth=1)
+    iterator = prefetch(items(), depth)
     assert next(iterator) == 0
-    assert ready.wait(timeout=10)  # 1 waits, 2 is in production while 0 is used
-    assert len(made) == 3
-    iterator.close()
+    assert ready.wait(timeout=10)
+    time.sleep(0.02)
+    assert made == list(range(depth + 1)), "no more than the one in use and those ahead"
+    assert list(iterator) == list(range(1, 10))
 
 
 def test_prefetch_ends_its_thread_when_dropped():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -75,18 +75,28 @@ def read_lines(
     Returns:
         one reading a crop, in the order of the crops.
     """
-    from clip4str_plugin.lines import find_words
+    from clip4str_plugin.lines import find_words_in
+    from clip4str_plugin.long_words import longest_text, read_long_words
 
-    spans = [find_words(crop) if crop.size else [] for crop in crops]
+    spans: list[list[tuple[float, float]]] = [[] for _ in crops]
+    filled = [index for index, crop in enumerate(crops) if crop.size]
+    for index, found in zip(filled, find_words_in([crops[index] for index in filled])):
+        spans[index] = found
+    words: list[np.ndarray] = []  # views: they take no memory of their own
+    for crop, pieces in zip(crops, spans):
+        width = crop.shape[1]
+        for left, right in pieces:
+            start = min(int(left * width), width - 1)
+            words.append(crop[:, start : max(start + 1, round(right * width))])
 
-    def words() -> Iterator[np.ndarray]:
-        for crop, pieces in zip(crops, spans):
-            width = crop.shape[1]
-            for left, right in pieces:
-                start = min(int(left * width), width - 1)
-                yield crop[:, start : max(start + 1, round(right * width))]
-
-    recognitions = recognizer.stream(words(), color=color)
+    recognitions = iter(
+        read_long_words(
+            words,
+            recognizer(words, color=color),
+            lambda parts: recognizer(parts, color=color),
+            longest_text(recognizer),
+        )
+    )
     readings = []
     for pieces in spans:
         read = [WordReading(next(recognitions), left, right) for left, right in pieces]

@@ -3,18 +3,23 @@
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from clip4str_plugin.orientation import certainty
 from clip4str_plugin.recognizer import Recognition
 
-__all__ = ["join_readings", "read_long_words"]
+__all__ = ["join_readings", "longest_text", "read_long_words"]
 
 # Parts are so many heights long, overlap by so many, and their ends move by up to so many to miss the letters.
-_PART, _OVERLAP, _REACH = 6.0, 2.0, 0.3
+_PART, _OVERLAP, _REACH = 3.5, 1.5, 0.3
+# Parts hold about this many characters at most: a network reads a few well and many badly.
+_FEW = 12
 # A crop at least this long, in heights, may hold more characters than a recognizer says.
 _LONG = 10.0
+# One this long may, too, if it was read with less than this certainty.
+_DOUBTFUL, _CERTAIN = 6.0, 0.8
 # Where two parts overlap, a different character costs this much, and an overlap off by one character so much.
 _DIFFERENT, _OFF = 2.0, 0.35
 # So many characters at the cut ends of parts may be left out, each at this cost: halves of letters read as anything.
@@ -25,7 +30,7 @@ def read_long_words(
     crops: Sequence[np.ndarray],
     readings: Sequence[Recognition],
     recognize: Callable[[list[np.ndarray]], Sequence[Recognition]],
-    max_length: int = 25,
+    max_length: int | None = None,
 ) -> list[Recognition]:
     """Read again, in one batch of overlapping parts, the words that are or may be longer than a recognizer can say.
 
@@ -33,15 +38,18 @@ def read_long_words(
         crops: uint8 (h, w, 3) or (h, w), upright
         readings: what `recognize` gave for them
         recognize: reads crops; a `Recognizer`, say
-        max_length: the most characters it says
+        max_length: the most characters it says; None: `longest_text` of it
 
     Returns:
         the readings, those of long words replaced by joined ones where these are longer than what can be said at
         once or more certain than before
     """
+    if max_length is None:
+        max_length = longest_text(recognize)
     parts: list[tuple[int, float, float]] = []
     for index, (crop, reading) in enumerate(zip(crops, readings)):
-        if crop.size and (len(reading.text) >= max_length - 1 or crop.shape[1] >= _LONG * crop.shape[0]):
+        longest = _LONG if certainty(reading) >= _CERTAIN else _DOUBTFUL
+        if crop.size and (len(reading.text) >= max_length - 1 or crop.shape[1] >= longest * crop.shape[0]):
             parts += [(index, left, right) for left, right in _parts(crop, len(reading.text))]
     if not parts:
         return list(readings)
@@ -57,6 +65,12 @@ def read_long_words(
         ):
             result[index] = joined
     return result
+
+
+def longest_text(recognizer: Any) -> int:
+    """The most characters a recognizer says: what the configuration of its model tells, 25 where it has none."""
+    config = getattr(getattr(recognizer, "model", None), "config", None)
+    return int(getattr(config, "max_label_length", 25))
 
 
 def join_readings(readings: Sequence[Recognition], places: Sequence[tuple[float, float]]) -> Recognition:
@@ -121,7 +135,7 @@ def _parts(crop: np.ndarray, characters: int) -> list[tuple[float, float]]:
     """Left and right end, in pixels, of overlapping parts of a crop; ends lie between letters where they can."""
     height, width = crop.shape[:2]
     # Narrow type has more characters to the height.
-    scale = min(1.0, 18 * width / max(characters, 1) / (_PART * height)) if characters else 1.0
+    scale = min(1.0, _FEW * width / max(characters, 1) / (_PART * height)) if characters else 1.0
     part, overlap = _PART * height * scale, _OVERLAP * height * scale
     count = max(2, math.ceil((width - overlap) / (part - overlap)))
     starts = np.linspace(0, width - part, count) if width > part else np.array([0.0, width / 3])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -140,7 +140,8 @@ class Reader:
         recognizer: a recognizer, a model, or the name or file of one (see :func:`clip4str_plugin.load_model`).
         orientation: which words are read again in other directions, the likeliest reading winning: ``"off"`` none;
             ``"auto"`` those that stand on end or read badly; ``"on"`` all, at several times the cost.
-        page_batch_size: how many pages the detector gets at a time, and so how many are in memory.
+        page_batch_size: how many pages the detector gets at a time, and whose words are read together; twice as many
+            are in memory.
 
     Raises:
         ValueError: an argument is out of range.
@@ -193,19 +194,29 @@ class Reader:
     def stream(self, pages: Iterable[np.ndarray]) -> Iterator[Page]:
         """Read pages one after the other and give each as soon as it is done, in order.
 
-        Memory holds ``page_batch_size`` pages at a time. A page that fails is given with its ``error`` and without
-        words; the others are not affected.
+        While ``page_batch_size`` pages are read, their words sharing batches, a background thread takes as many from
+        ``pages``, runs the detector on them and straightens what it finds; memory holds no more pages than these. A
+        page that fails is given with its ``error`` and without words; the others are not affected.
 
         Args:
             pages: uint8 RGB arrays (H, W, 3), of any sizes.
         """
-        iterator = iter(pages)
-        while batch := list(islice(iterator, self.page_batch_size)):
+        from clip4str_plugin.prefetch import prefetch
+
+        drafts = self._prepare(iter(pages))
+        # One batch leaves nothing to overlap, and a thread would only add to the latency.
+        few = isinstance(pages, Sized) and len(pages) <= self.page_batch_size
+        for batch in drafts if few else prefetch(drafts):
+            yield from self._read(batch)
+            del batch
+
+    def _prepare(self, pages: Iterator[np.ndarray]) -> Iterator[list[_Draft]]:
+        while batch := list(islice(pages, self.page_batch_size)):
             begin = time.perf_counter()
             found = self._detect(batch)
             seconds = (time.perf_counter() - begin) / len(batch)
-            for image, detections in zip(batch, found):
-                yield self._read(image, detections, seconds)
+            yield [_draft(image, detections, seconds) for image, detections in zip(batch, found)]
+            del batch, found
 
     def _detect(self, images: Sequence[np.ndarray]) -> list[Detections | Exception]:
         """What the detector finds on each page, or why it fails on it."""
@@ -224,34 +235,37 @@ class Reader:
                 return [error]
         return [result for image in images for result in self._detect([image])]
 
-    def _read(self, image: np.ndarray, detections: Detections | Exception, detect_seconds: float) -> Page:
-        if isinstance(detections, Exception):
-            usable = image if isinstance(image, np.ndarray) and image.ndim == 3 else None
-            return Page(usable, error=f"no text could be detected: {_one_line(detections)}")
+    def _read(self, drafts: list[_Draft]) -> list[Page]:
         begin = time.perf_counter()
         try:
-            regions = _cut(image, detections)
-            middle = time.perf_counter()
-            found = self._recognize(regions)
-            end = time.perf_counter()
-            words = _arrange([piece for piece in found if piece.reading.text], image.shape)
-        except Exception as error:  # as above
-            logger.debug("reading failed", exc_info=True)
-            return Page(image, error=f"the text could not be read: {_one_line(error)}")
-        return Page(image, words, {"detect": detect_seconds, "rectify": middle - begin, "recognize": end - middle})
+            found = self._recognize([draft.regions for draft in drafts])
+            seconds = (time.perf_counter() - begin) / max(1, sum(len(draft.regions) for draft in drafts))
+            return [draft.page(pieces, seconds * len(draft.regions)) for draft, pieces in zip(drafts, found)]
+        except Exception as error:  # a recognizer may raise anything; one page must not cost the others
+            if len(drafts) == 1:
+                logger.debug("reading failed", exc_info=True)
+                return [Page(drafts[0].image, error=f"the text could not be read: {_one_line(error)}")]
+        return [page for draft in drafts for page in self._read([draft])]
 
-    def _recognize(self, regions: list[_Region]) -> list[_Piece]:
-        """Read crops, turned where that is better; the words of a detected line all run the same way."""
+    def _recognize(self, pages: list[list[_Region]]) -> list[list[_Piece]]:
+        """Read the crops of several pages together, turned where that is better and in parts where they are long.
+
+        The words of a detected line all run the same way.
+        """
+        from clip4str_plugin.long_words import read_long_words
         from clip4str_plugin.orientation import certainty, settle_orientation, stands_on_end, turn_polygon
 
+        regions = [region for page in pages for region in page]
         crops = [region.crop for region in regions]
         on_end = [self.orientation != "off" and stands_on_end(region.polygon) for region in regions]
         readings = self.recognizer(crops)
         settled = settle_orientation(crops, readings, self.recognizer, self.orientation, on_end)
 
-        lines: dict[int, list[int]] = {}
-        for index, region in enumerate(regions):
-            lines.setdefault(region.line, []).append(index)
+        lines: dict[tuple[int, int], list[int]] = {}
+        numbers = [number for number, page in enumerate(pages) for _ in page]
+        for index, (number, region) in enumerate(zip(numbers, regions)):
+            lines.setdefault((number, region.line), []).append(index)
+        against: list[tuple[int, int]] = []  # words that were read against the direction of their line, and that
         for line in lines.values():
             ways: dict[tuple[int, bool], float] = {}
             for item in (settled[index] for index in line):
@@ -259,14 +273,22 @@ class Reader:
                 ways[item.turns, item.stacked] = ways.get((item.turns, item.stacked), 0.0) + weight
             if len(ways) > 1:
                 turns, _ = max(ways, key=lambda way: ways[way])
-                for index in line:
-                    if settled[index].turns != turns or settled[index].stacked:
-                        (reading,) = self.recognizer([np.rot90(crops[index], turns)])
-                        settled[index] = replace(settled[index], reading=reading, turns=turns, stacked=False)
-        return [
-            _Piece(turn_polygon(region.polygon, item.turns), region.score, item.reading)
-            for region, item in zip(regions, settled)
-        ]
+                against += [(i, turns) for i in line if settled[i].turns != turns or settled[i].stacked]
+        again = self.recognizer([np.rot90(crops[index], turns) for index, turns in against]) if against else []
+        for (index, turns), reading in zip(against, again):
+            settled[index] = replace(settled[index], reading=reading, turns=turns, stacked=False)
+        flat = [index for index, item in enumerate(settled) if not item.stacked]
+        upright = [np.rot90(crops[index], settled[index].turns) for index in flat]
+        whole = read_long_words(upright, [settled[index].reading for index in flat], self.recognizer)
+        for index, reading in zip(flat, whole):
+            settled[index] = replace(settled[index], reading=reading)
+        pieces = iter(
+            [
+                _Piece(turn_polygon(region.polygon, item.turns), region.score, item.reading)
+                for region, item in zip(regions, settled)
+            ]
+        )
+        return [list(islice(pieces, len(page))) for page in pages]
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,6 +308,36 @@ class _Piece:
     polygon: np.ndarray
     score: float
     reading: Recognition
+
+
+@dataclass(eq=False)
+class _Draft:
+    """A page on its way: its words are detected and straightened, but not read."""
+
+    image: np.ndarray | None
+    regions: list[_Region] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    error: str | None = None
+
+    def page(self, found: list[_Piece], seconds: float) -> Page:
+        """The page with what was read in its regions, given the seconds that took."""
+        if self.image is None or self.error is not None:
+            return Page(self.image, error=self.error)
+        words = _arrange([piece for piece in found if piece.reading.text], self.image.shape)
+        return Page(self.image, words, {**self.seconds, "recognize": seconds})
+
+
+def _draft(image: np.ndarray, detections: Detections | Exception, seconds: float) -> _Draft:
+    if isinstance(detections, Exception):
+        usable = image if isinstance(image, np.ndarray) and image.ndim == 3 else None
+        return _Draft(usable, error=f"no text could be detected: {_one_line(detections)}")
+    begin = time.perf_counter()
+    try:
+        regions = _cut(image, detections)
+    except Exception as error:  # what a detector of others gives may be anything
+        logger.debug("straightening failed", exc_info=True)
+        return _Draft(image, error=f"the text could not be read: {_one_line(error)}")
+    return _Draft(image, regions, {"detect": seconds, "rectify": time.perf_counter() - begin})
 
 
 def _cut(image: np.ndarray, detections: Detections) -> list[_Region]:

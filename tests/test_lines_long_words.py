@@ -1,14 +1,19 @@
 """Long words are read in parts and joined without doubling or loss."""
 
 import string
+from difflib import SequenceMatcher
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image, ImageDraw, ImageFont
 
+from clip4str_plugin import Reader, load_model
+from clip4str_plugin.detectors import Detections
+from clip4str_plugin.line_reading import read_lines
 from clip4str_plugin.long_words import join_readings, read_long_words
-from clip4str_plugin.recognizer import Recognition
+from clip4str_plugin.recognizer import Recognition, Recognizer
 
 CHARACTERS = string.digits + string.ascii_lowercase + ".-/:"
 CELL, HEIGHT = 12, 20
@@ -70,3 +75,29 @@ def test_ragged_ends_are_left_out():
 
 def test_nothing_read_is_nothing():
     assert join_readings([Recognition("", 0.3, ())], [(0, 9)]) == Recognition("", 0.0, ())
+
+
+def test_the_reader_reads_long_words_whole():
+    """End to end, with the embedded model, from a word detector and from a line detector alike."""
+    text = "https://github.com/opensource/project"
+    font = ImageFont.load_default(40)
+    page = Image.new("RGB", (900, 90), "white")
+    ImageDraw.Draw(page).text((30, 20), text, fill="black", font=font)
+    left, top, right, bottom = font.getbbox(text)
+    box = np.array([[left + 24, top + 14], [right + 36, top + 14], [right + 36, bottom + 26], [left + 24, bottom + 26]])
+    recognizer = Recognizer(load_model("tiny"))
+    assert len(recognizer([np.asarray(page)[box[0, 1] : box[2, 1], box[0, 0] : box[2, 0]]])[0].text) <= 25
+    for granularity in ("word", "line"):
+        found = Detections([box.astype(np.float32)], np.ones(1, np.float32), granularity)
+        read = next(iter(Reader(lambda pages, found=found: [found], recognizer).stream([np.asarray(page)])))
+        assert SequenceMatcher(None, "".join(word.text for word in read.words), text).ratio() > 0.9
+
+
+def test_line_crops_hold_long_words_too():
+    class Reads:
+        def __call__(self, crops, color="rgb"):
+            return recognize(crops)
+
+    text = "0123456789" * 4
+    (line,) = read_lines(Reads(), [drawn(text)])
+    assert line.text == text

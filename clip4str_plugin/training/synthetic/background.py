@@ -42,7 +42,8 @@ def draw_ground(
     """
     ground: np.ndarray = np.empty((height, width, 3), np.float32)
     ground[:] = color
-    room = min(contrast * 0.4, 45.0)
+    # Now and then a busy ground: trees, walls and windows behind letters that stand free.
+    room = min(contrast * 0.4, 45.0) if rng.random() < 0.8 else min(contrast * 0.7, 90.0)
     draw = rng.random()
     if draw < 0.40:
         if rng.random() < 0.6:

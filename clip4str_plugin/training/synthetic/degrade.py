@@ -113,7 +113,7 @@ def degrade(rng: Random, bank: TextureBank, image: np.ndarray, cap_height: float
         sigma = min(abs(rng.gauss(0, 0.055)) * cap + 0.25, max(budget, 0.45))
         if sigma > 0.3:
             image = cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
-    if rng.random() < 0.18 and cap > 13:
+    if rng.random() < 0.28 and cap > 13:
         shrink = rng.uniform(max(8.5 / cap, 0.3), 0.95)
         small = cv2.resize(
             image, (max(4, round(width * shrink)), max(6, round(height * shrink))), interpolation=cv2.INTER_AREA

@@ -73,7 +73,7 @@ def bend(rng: Random, mask: np.ndarray, points: np.ndarray) -> tuple[np.ndarray,
 def _margins(rng: Random) -> tuple[float, float, float, float]:
     """Returns left, top, right, bottom margins in capital heights: tight and cut, usual, or loose."""
     draw = rng.random()
-    low, high = (-0.09, 0.08) if draw < 0.22 else (0.02, 0.32) if draw < 0.86 else (0.15, 0.75)
+    low, high = (-0.09, 0.08) if draw < 0.2 else (0.02, 0.32) if draw < 0.76 else (0.1, 0.8)
     left, right = rng.uniform(low, high), rng.uniform(low, high)
     return left, rng.uniform(low, high), right, rng.uniform(low, high)
 

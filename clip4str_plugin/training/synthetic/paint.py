@@ -108,8 +108,8 @@ def choose_style(rng: Random) -> Style:
         style.hollow = True
         style.border_width = rng.uniform(0.05, 0.09)
     draw = rng.random()
-    if draw < 0.17:
-        style.shadow = "drop" if draw < 0.09 else "depth" if draw < 0.14 else "glow"
+    if draw < 0.22:
+        style.shadow = "drop" if draw < 0.1 else "depth" if draw < 0.18 else "glow"
         style.shadow_shift = (rng.uniform(-0.14, 0.14), rng.uniform(-0.05, 0.14))
         style.shadow_soft = rng.uniform(0.0, 0.08) if style.shadow == "drop" else rng.uniform(0.08, 0.25)
         style.shadow_color = style.ground * rng.uniform(0.1, 0.55)
@@ -118,7 +118,7 @@ def choose_style(rng: Random) -> Style:
             style.shadow_color = style.ground * (1 - mix) + style.fill * mix
         elif style.shadow == "depth" and rng.random() < 0.5:
             style.shadow_color = style.fill * rng.uniform(0.25, 0.6)
-    if rng.random() < 0.09:
+    if rng.random() < 0.12:
         style.relief = rng.uniform(20, 90)
     draw = rng.random()
     if draw < 0.14:

@@ -45,6 +45,9 @@ class Recognition:
 
 _NOTHING = Recognition("", 0.0, ())
 
+# So many batches of crops are sorted by shape.
+_GROUPED = 8
+
 
 class Recognizer:
     """Reads word crops of any size, in batches, and gives one :class:`Recognition` for each, in order.
@@ -71,6 +74,8 @@ class Recognizer:
             it as "empty" (text "", confidence 0, a warning in the log).
         precision: "fp32", "bf16", "int8" or "auto": how, and by which engine, the model computes from now on (see
             :func:`clip4str_plugin.engines.set_precision`); None leaves it as it is. Not together with ``dtype``.
+        early_exit: approximate and faster: words whose characters the visual branch all reads with at least this
+            probability are neither refined nor corrected by the cross-modal branch. None corrects all.
 
     Raises:
         ValueError: an argument is out of range, or ``charset`` holds characters the model does not know.
@@ -92,6 +97,7 @@ class Recognizer:
         charset: str | None = None,
         on_error: Literal["raise", "empty"] = "raise",
         precision: Precision | None = None,
+        early_exit: float | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, is {batch_size}")
@@ -103,6 +109,8 @@ class Recognizer:
             raise ValueError("charset is empty: name the characters to read, or None for all")
         if precision is not None and dtype is not None:
             raise ValueError(f"precision {precision!r} and dtype {dtype} both say how to compute: give one")
+        if early_exit is not None and not 0 <= early_exit <= 1:
+            raise ValueError(f"early_exit is a probability between 0 and 1, or None; is {early_exit}")
         self.model = model.to(device=device, dtype=dtype).eval()
         if precision is not None:
             from clip4str_plugin.engines import set_precision
@@ -112,6 +120,8 @@ class Recognizer:
         self.confidence = confidence
         self.charset = charset
         self.on_error = on_error
+        # Asked for only when wanted: models of others need not know it.
+        self._options = {} if early_exit is None else {"early_exit": early_exit}
         self._allowed = None if charset is None else model.tokenizer.class_mask(charset)
         self._combine = _COMBINE[confidence]
 
@@ -134,7 +144,9 @@ class Recognizer:
         """Read crops one batch after the other, and give each batch's results before the next is read.
 
         Memory does not grow with the number of crops: two batches exist at a time. While a batch is read, a
-        background thread takes the next crops from ``crops`` and prepares them.
+        background thread takes the next crops from ``crops`` and prepares them. Where all crops are there already (a
+        list), those of like shape, and so of about as many characters, share a batch, so that short words do not wait
+        for long ones; results then come for 8 batches at a time.
 
         Args and errors are those of :meth:`__call__`.
         """
@@ -142,7 +154,7 @@ class Recognizer:
             raise ValueError(f"color must be 'rgb' or 'bgr', is {color!r}")
         if isinstance(crops, (str, bytes, Image.Image)) or (isinstance(crops, np.ndarray) and crops.ndim != 4):
             raise ImageError(f"crops is a single {type(crops).__name__}: pass a list or another iterable of crops")
-        batches = self._prepare(iter(crops), color)
+        batches = self._prepare(iter(crops), color, _GROUPED if isinstance(crops, Sequence) else 1)
         # One batch leaves nothing to overlap, and a thread would only add to the latency.
         small = isinstance(crops, Sized) and len(crops) <= self.batch_size
         return self._read(batches if small else prefetch(batches))
@@ -161,35 +173,48 @@ class Recognizer:
         weights = (p for p in self.model.parameters() if p.is_floating_point())
         return next(weights, torch.empty(0))
 
-    def _prepare(self, crops: Iterator[Any], color: Color) -> Iterator[_Batch]:
-        config, start = self.model.config, 0
-        while chunk := list(islice(crops, self.batch_size)):
-            images = np.empty((len(chunk), 3, *config.image_size), np.uint8)
-            positions: list[int] = []
-            for i, crop in enumerate(chunk):
-                if is_empty(crop):
-                    continue
-                try:
-                    images[len(positions)] = resize(crop, config.image_size, color)
-                except ImageError as error:
-                    if self.on_error == "raise":
-                        raise ImageError(f"crop {start + i}: {error}") from error
-                    logger.warning("crop %d is read as empty: %s", start + i, error)
-                else:
-                    positions.append(i)
+    def _prepare(self, crops: Iterator[Any], color: Color, grouped: int) -> Iterator[_Batch]:
+        start = 0
+        while chunk := list(islice(crops, self.batch_size * grouped)):
+            results = [_NOTHING] * len(chunk)
+            order = sorted(range(len(chunk)), key=lambda i: _elongation(chunk[i])) if grouped > 1 else range(len(chunk))
+            size = min(self.batch_size, len(chunk))
+            for first in range(0, len(chunk), size):
+                images, positions = self._resize(chunk, order[first : first + size], start, color)
+                yield _Batch(images, positions, results, last=first + size >= len(chunk))
+                del images
             start += len(chunk)
-            # Normalised only when its turn comes: a waiting batch is a quarter as large that way.
-            tensor = torch.from_numpy(images[: len(positions)])
-            yield _Batch(tensor.pin_memory() if self.device.type == "cuda" else tensor, positions, len(chunk))
+
+    def _resize(
+        self, chunk: Sequence[Any], wanted: Sequence[int], start: int, color: Color
+    ) -> tuple[torch.Tensor, list[int]]:
+        """Return the wanted crops of a chunk that can be read, (n, 3, H, W) uint8, and their places in it."""
+        config = self.model.config
+        images = np.empty((len(wanted), 3, *config.image_size), np.uint8)
+        positions: list[int] = []
+        for i in wanted:
+            if is_empty(chunk[i]):
+                continue
+            try:
+                images[len(positions)] = resize(chunk[i], config.image_size, color)
+            except ImageError as error:
+                if self.on_error == "raise":
+                    raise ImageError(f"crop {start + i}: {error}") from error
+                logger.warning("crop %d is read as empty: %s", start + i, error)
+            else:
+                positions.append(i)
+        # Normalised only when its turn comes: a waiting batch is a quarter as large that way.
+        tensor = torch.from_numpy(images[: len(positions)])
+        return tensor.pin_memory() if self.device.type == "cuda" else tensor, positions
 
     def _read(self, batches: Iterator[_Batch]) -> Iterator[Recognition]:
-        for batch in batches:
-            results = [_NOTHING] * batch.length
-            for position, (text, probs) in zip(batch.positions, self._decode(batch.images)):
+        for images, positions, results, last in batches:
+            for position, (text, probs) in zip(positions, self._decode(images)):
                 chars = probs[: len(text)]
                 results[position] = Recognition(text, self._combine(chars, probs), chars)
-            del batch
-            yield from results
+            del images
+            if last:
+                yield from results
 
     def _decode(self, images: torch.Tensor) -> list[tuple[str, tuple[float, ...]]]:
         """Return text and probabilities (characters, then the end token if there is one) of each image."""
@@ -214,14 +239,21 @@ class Recognizer:
         images = images.to(weight.device, non_blocking=True)
         images = normalize(images, config.mean, config.std, weight.dtype)
         allowed = None if self._allowed is None else self._allowed.to(weight.device)
-        decoding = self.model.generate(images, allowed=allowed, complete=False)
+        decoding = self.model.generate(images, allowed=allowed, complete=False, **self._options)
         return self.model.tokenizer.decode(decoding.logits, decoding.lengths)
 
 
 class _Batch(NamedTuple):
     images: torch.Tensor  # (n, 3, H, W) uint8
-    positions: list[int]  # of the n images among the crops of the batch
-    length: int  # crops in the batch, unreadable ones included
+    positions: list[int]  # of the n images among the crops of the chunk
+    results: list[Recognition]  # of the chunk, to be filled; unreadable crops included
+    last: bool  # of its chunk
+
+
+def _elongation(crop: Any) -> float:
+    """Width over height, which tells about how many characters a crop shows; 0.0 for what is no image."""
+    size = crop.size[::-1] if isinstance(crop, Image.Image) else getattr(crop, "shape", ())[:2]
+    return size[1] / size[0] if len(size) == 2 and size[0] else 0.0
 
 
 _Probabilities = Sequence[float]

@@ -152,3 +152,11 @@ def test_no_calibration_crops(golden_checkpoint, cache):
 def test_recognizer_takes_one_of_precision_and_dtype(golden_model):
     with pytest.raises(ValueError, match="give one"):
         Recognizer(golden_model, dtype=torch.bfloat16, precision="fp32")
+
+
+def test_load_model_takes_a_precision(golden_checkpoint, cache, golden_images):
+    model = load_model(golden_checkpoint, precision="fp32")
+    assert model.dtype == torch.float32
+    assert load_model(golden_checkpoint).engine is None, "the reference stays the default"
+    with pytest.raises(EngineError, match="precision is 'fp8'"):
+        load_model(golden_checkpoint, precision="fp8")

@@ -145,3 +145,25 @@ def test_allowed_classes_hold_in_every_pass(golden_model, golden_images):
     assert any(texts)
     assert set("".join(texts)) <= set("0123456789")
     assert set("".join(sum(decoding.captions, ()))) <= set("0123456789")
+
+
+def test_early_exit_leaves_sure_crops_as_first_read_and_others_unchanged(golden_model, golden_images):
+    with torch.inference_mode():
+        full = golden_model.generate(golden_images)
+        first = golden_model.generate(golden_images, refine_iters=0)
+        index = torch.arange(first.visual_logits.shape[1])
+        inside = index < first.visual_lengths[:, None]
+        lowest = first.visual_logits.softmax(-1).amax(-1).masked_fill(~inside, 1).amin(1)
+        threshold = float(lowest.sort().values[3])
+        mixed = golden_model.generate(golden_images, early_exit=threshold)
+        nobody = golden_model.generate(golden_images, early_exit=1.1)
+        everybody = golden_model.generate(golden_images, early_exit=0.0)
+    torch.testing.assert_close(nobody.logits, full.logits)
+    assert nobody.captions == full.captions
+    for i in CROPS:
+        expected = first.visual_logits if lowest[i] >= threshold else full.logits
+        length = int(mixed.lengths[i])
+        assert length == (first.visual_lengths if lowest[i] >= threshold else full.lengths)[i]
+        torch.testing.assert_close(mixed.logits[i, :length], expected[i, :length], atol=1e-4, rtol=1e-4)
+        assert (mixed.captions[0][i] == "") == bool(lowest[i] >= threshold)
+    assert everybody.lengths.tolist() == first.visual_lengths.tolist()

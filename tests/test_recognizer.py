@@ -206,6 +206,36 @@ def test_many_threads():
     assert [texts(f) for f in found] == [["a" * (i % 5) for i in range(start, start + 6)] for start in range(4)]
 
 
+def test_crops_of_like_shape_share_a_batch_and_results_keep_their_order():
+    class WidthReader(ShadeReader):
+        def generate(self, images, **options):
+            self.shades = [*getattr(self, "shades", []), images.amax((1, 2, 3)).mul(255).round().int().tolist()]
+            return super().generate(images, **options)
+
+    widths = [9, 2, 8, 1, 7, 3]
+    crops = [np.full((4, 4 * width, 3), index % 6, np.uint8) for index, width in enumerate(widths)]
+    model = WidthReader()
+    assert texts(Recognizer(model, 2)(crops)) == ["a" * min(index, 5) for index in range(6)]
+    assert [sorted(batch) for batch in model.shades] == [[1, 3], [4, 5], [0, 2]], "narrow ones first"
+    model.shades = []
+    assert len(list(Recognizer(model, 2).stream(iter(crops)))) == 6
+    assert [sorted(batch) for batch in model.shades] == [[0, 1], [2, 3], [4, 5]], "nothing is known of what comes"
+
+
+def test_early_exit_reaches_the_model_only_when_asked_for():
+    class Told(ShadeReader):
+        def generate(self, images, **options):
+            self.told = options.pop("early_exit", None)
+            return super().generate(images, **options)
+
+    for early_exit in (None, 0.9):
+        model = Told()
+        Recognizer(model, early_exit=early_exit)([shade(1)])
+        assert model.told == early_exit
+    with pytest.raises(ValueError, match=r"early_exit is a probability between 0 and 1, or None; is 1\.5"):
+        Recognizer(Told(), early_exit=1.5)
+
+
 # ---- out of memory -----------------------------------------------------------------------------------------
 
 

@@ -111,8 +111,17 @@ def test_forbidden_classes_never_appear(decoder, memory):
 
 
 @torch.inference_mode()
+def test_certainty_is_that_of_the_least_certain_position(search, memory):
+    logits, lengths = search.greedy(memory)
+    found = search.certainty(logits, lengths)
+    for i, length in enumerate(lengths.tolist()):
+        assert found[i] == pytest.approx(logits[i, :length].softmax(-1).amax(-1).min().item())
+
+
+@torch.inference_mode()
 def test_no_crops(search, memory):
     none = [(k[:0], v[:0]) for k, v in memory]
     logits, lengths = search.greedy(none)
     assert logits.shape == (0, 0, 12)
     assert search.check(none, logits.argmax(-1), lengths).shape == (0, 0, 12)
+    assert search.certainty(logits, lengths).shape == (0,)

@@ -9,7 +9,7 @@ import struct
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from torch import Tensor
 from clip4str_plugin.errors import CheckpointError
 from clip4str_plugin.model.clip4str import CLIP4STR
 from clip4str_plugin.model.config import CHARSET_36, CHARSET_94, CLIP4STRConfig, clip_config
+
+if TYPE_CHECKING:
+    from clip4str_plugin.engines import Precision
 
 __all__ = ["available_models", "load_model", "read_checkpoint", "save_pretrained"]
 
@@ -47,7 +50,13 @@ def available_models() -> list[str]:
     return [*EMBEDDED, *PUBLISHED]
 
 
-def load_model(source: str | Path, *, device: str | torch.device = "cpu", **overrides: Any) -> CLIP4STR:
+def load_model(
+    source: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    precision: Precision | None = None,
+    **overrides: Any,
+) -> CLIP4STR:
     """Load a model, ready to read.
 
     Args:
@@ -55,14 +64,17 @@ def load_model(source: str | Path, *, device: str | torch.device = "cpu", **over
             ``.ckpt``, published ``.pt``, bare state dict, safetensors), or a folder written by
             ``save_pretrained``. Files are told apart by what they hold.
         device: where to put the weights.
+        precision: "fp32", "bf16", "int8" or "auto": how the model computes, see
+            :func:`clip4str_plugin.engines.set_precision`; None for PyTorch in float32, the reference.
         **overrides: configuration fields to change, for example ``refine_iters=2``; the published names
             (``charset_test``, ...) are understood as well.
 
     Returns:
-        the model in float32 and evaluation mode.
+        the model in evaluation mode, in float32 unless ``precision`` says otherwise.
 
     Raises:
         CheckpointError: the file cannot be read, is unsafe, or does not fit.
+        EngineError: the precision cannot be had on this device or with what is installed.
         DownloadError: published weights cannot be had.
 
     >>> model = load_model("tiny")
@@ -77,7 +89,12 @@ def load_model(source: str | Path, *, device: str | torch.device = "cpu", **over
         raise CheckpointError(f"cannot override {sorted(overrides)}: {e}") from None
     model = _build(config)
     _assign(model, state, source)
-    return model.to(device).eval()
+    model.to(device).eval()
+    if precision is not None:
+        from clip4str_plugin.engines import set_precision
+
+        set_precision(model, precision)
+    return model
 
 
 def _locate(source: str | Path) -> Path:

@@ -6,7 +6,7 @@ Vision-Language Model", IEEE Transactions on Image Processing, 2024.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from clip4str_plugin.model.adaption import build_adapter
 from clip4str_plugin.model.charset import CharsetFilter, Tokenizer
 from clip4str_plugin.model.config import CLIP4STRConfig
-from clip4str_plugin.model.decoder import Decoder, select_rows
+from clip4str_plugin.model.decoder import Decoder, KeysValues, select_rows
 from clip4str_plugin.model.encoders import build_clip, caption_tokens, image_tokens
 from clip4str_plugin.model.search import Search
 from clip4str_plugin.model.text_towers import build_caption_tokenizer
@@ -36,7 +36,8 @@ class Decoding:
         lengths: (N,) positions of each row that were decoded; beyond them ``logits`` hold a certain end token.
         visual_logits: (N, T, C) scores of the visual branch.
         visual_lengths: (N,) its decoded positions.
-        captions: what the text encoder was given, one tuple of N captions for each of its calls.
+        captions: what the text encoder was given, one tuple of N captions for each of its calls; "" for crops that
+            left early.
     """
 
     logits: Tensor
@@ -193,6 +194,7 @@ class CLIP4STR(nn.Module):
         refine_iters: int | None = None,
         allowed: Tensor | None = None,
         complete: bool = True,
+        early_exit: float | None = None,
     ) -> Decoding:
         """Read normalised crops and tell how they were read.
 
@@ -203,6 +205,9 @@ class CLIP4STR(nn.Module):
             allowed: (C,) bool, the classes that may be predicted (see ``Tokenizer.class_mask``).
             complete: False saves refining most positions beyond the first end token of each crop; their logits are
                 then those of a certain end token, and texts and probabilities are the same.
+            early_exit: approximate and faster: crops that the visual branch reads with at least this probability for
+                each character and the end are neither refined nor shown to the cross-modal branch; their result is the
+                visual branch's first reading. None reads all crops in full.
         """
         self._check(images)
         refine_iters = self.config.refine_iters if refine_iters is None else refine_iters
@@ -221,6 +226,37 @@ class CLIP4STR(nn.Module):
         visual_search = search(self.visual_decoder)
         first = visual_search.greedy if self.config.decode_ar else visual_search.parallel
         visual, visual_lengths = first(visual_memory)
+        read = Decoding(visual, visual_lengths, visual, visual_lengths, ())
+        if early_exit is None:
+            return self._correct(read, memory, visual_memory, search, refine_iters, complete)
+        rows = (visual_search.certainty(visual, visual_lengths) < early_exit).nonzero()[:, 0]
+        doubtful = Decoding(visual[rows], visual_lengths[rows], visual[rows], visual_lengths[rows], ())
+        corrected = self._correct(
+            doubtful, memory[rows], select_rows(visual_memory, rows), search, refine_iters, complete
+        )
+        return _replace_rows(read, rows, corrected, visual_search.blank)
+
+    def _correct(
+        self,
+        read: Decoding,
+        memory: Tensor,
+        visual_memory: list[KeysValues],
+        search: Callable[[Decoder], Search],
+        refine_iters: int,
+        complete: bool,
+    ) -> Decoding:
+        """Show the visual branch's first reading to the cross-modal branch, and refine both.
+
+        Args:
+            read: first reading of N crops.
+            memory: (N, M, D) image tokens.
+            visual_memory: their keys and values for the visual decoder.
+            search: makes the search for a decoder.
+            refine_iters: as in ``generate``.
+            complete: as in ``generate``.
+        """
+        visual, visual_lengths, visual_search = read.logits, read.lengths, search(self.visual_decoder)
+        positions = visual_search.positions
         if not self.config.cross_branch:
             for _ in range(refine_iters):
                 visual = visual_search.refine(visual_memory, visual, visual_lengths, complete)
@@ -251,6 +287,29 @@ class CLIP4STR(nn.Module):
                 f"images have shape {tuple(images.shape)}; this model reads (N, {', '.join(map(str, expected))}): "
                 "resize the crops as clip4str_plugin.preprocess does"
             )
+
+
+def _replace_rows(whole: Decoding, rows: Tensor, part: Decoding, blank: Callable[..., Tensor]) -> Decoding:
+    """Return a decoding of N crops in which some, (n,) int64, were read anew."""
+
+    def logits(old: Tensor, new: Tensor) -> Tensor:
+        result = blank(len(old), max(old.shape[1], new.shape[1]), old)
+        result[:, : old.shape[1]] = old
+        result[rows] = blank(len(rows), result.shape[1], old)
+        result[rows, : new.shape[1]] = new
+        return result
+
+    def captions(new: tuple[str, ...]) -> tuple[str, ...]:
+        own = dict(zip(rows.tolist(), new))
+        return tuple(own.get(index, "") for index in range(len(whole.lengths)))
+
+    return Decoding(
+        logits(whole.logits, part.logits),
+        whole.lengths.index_copy(0, rows, part.lengths),
+        logits(whole.visual_logits, part.visual_logits),
+        whole.visual_lengths.index_copy(0, rows, part.visual_lengths),
+        tuple(captions(new) for new in part.captions),
+    )
 
 
 class CrossMemory:

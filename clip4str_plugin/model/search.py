@@ -51,7 +51,7 @@ class Search:
         n, device = len(memory[0][0]), memory[0][0].device
         own_lengths = lengths is None
         lengths = torch.full((n,), self.positions, device=device) if lengths is None else lengths
-        logits = self._blank(n, self.positions, memory[0][0])
+        logits = self.blank(n, self.positions, memory[0][0])
         rows = torch.arange(n, device=device)
         running = torch.ones(n, dtype=torch.bool, device=device)
         tokens = torch.full((n,), self.bos_id, device=device)
@@ -92,7 +92,7 @@ class Search:
         n, length = guess.shape
         index = torch.arange(length, device=guess.device)
         causal = index <= index[:, None]
-        logits = self._blank(n, length, memory[0][0])
+        logits = self.blank(n, length, memory[0][0])
         rows = torch.arange(n, device=guess.device)
         first = True
         while len(rows):
@@ -107,7 +107,7 @@ class Search:
                 break
             rows, guess, memory = rows[left], better[left], select_rows(memory, left)
             if not first and len(left) > len(right):
-                logits[rows] = self._blank(len(rows), length, logits)
+                logits[rows] = self.blank(len(rows), length, logits)
                 rest, _ = self.greedy(memory, lengths[rows])
                 logits[rows, : rest.shape[1]] = rest
                 break
@@ -155,7 +155,7 @@ class Search:
 
         # Almost always the refined text ends where the first one did, or before.
         likely = min(int(visible.sum(1).max()) if len(tokens) else 0, self.positions)
-        refined = self._blank(len(tokens), self.positions, logits)
+        refined = self.blank(len(tokens), self.positions, logits)
         refined[:, :likely] = self._cloze(tokens, memory, visible, 0, likely)
         longer = (refined[:, :likely].argmax(-1) != self.eos_id).all(1).nonzero()[:, 0]
         if len(longer) and likely < self.positions:
@@ -175,12 +175,18 @@ class Search:
         logits = logits.float()  # autocast gives others
         return logits if self.forbidden is None else logits.masked_fill(self.forbidden, float("-inf"))
 
-    def _blank(self, rows: int, positions: int, like: Tensor) -> Tensor:
+    def blank(self, rows: int, positions: int, like: Tensor) -> Tensor:
         """Return logits (N, T, C) of a certain end token."""
         shape = (rows, positions, self.decoder.head.out_features)
         logits = torch.full(shape, float("-inf"), device=like.device)
         logits[..., self.eos_id] = 0
         return logits
+
+    def certainty(self, logits: Tensor, lengths: Tensor) -> Tensor:
+        """Return (N,) the lowest probability among each crop's characters and its end token."""
+        index = torch.arange(logits.shape[1], device=logits.device)
+        probabilities = logits.softmax(-1).amax(-1).masked_fill(index >= lengths[:, None], 1.0)
+        return probabilities.amin(1) if logits.shape[1] else probabilities.new_zeros(len(logits))
 
     def _ends(self, logits: Tensor) -> Tensor:
         """Return (N,) the positions up to the first end token."""
@@ -192,4 +198,4 @@ class Search:
         longest = int(lengths.max()) if len(lengths) else 0
         logits = logits[:, :longest]
         beyond = torch.arange(longest, device=logits.device) >= lengths[:, None]
-        return torch.where(beyond[..., None], self._blank(1, 1, logits), logits)
+        return torch.where(beyond[..., None], self.blank(1, 1, logits), logits)

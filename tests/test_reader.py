@@ -1,5 +1,7 @@
 import json
 import threading
+import time
+import weakref
 
 import numpy as np
 import pytest
@@ -254,17 +256,96 @@ def test_pages_are_detected_in_small_batches_and_given_at_once(grid):
     pulled = []
 
     def pages():
-        for index in range(7):
+        for index in range(8):
             pulled.append(index)
             yield page
 
-    reader = reader_of(detections, page_batch_size=3)
+    reader = reader_of(detections, page_batch_size=2)
     stream = reader.stream(pages())
     assert not pulled
     next(stream)
-    assert pulled == [0, 1, 2]
-    assert len(list(stream)) == 6
-    assert reader.detector.batches == [3, 3, 1]
+    time.sleep(0.05)
+    assert len(pulled) <= 4, "the batch being read and the one that follows"
+    assert len(list(stream)) == 7
+    assert reader.detector.batches == [2, 2, 2, 2]
+
+
+def test_the_next_pages_are_detected_while_words_are_read(grid):
+    page, detections = grid
+    detected = threading.Semaphore(0)
+
+    class WaitingRecognizer(ColourRecognizer):
+        waited = 0
+
+        def __call__(self, crops, color="rgb"):
+            if self.waited < 3:
+                self.waited += 1
+                assert detected.acquire(timeout=10), "nobody detects on the next page meanwhile"
+            return super().__call__(crops)
+
+    def found(image):
+        if image[0, 0, 0] > 0:
+            detected.release()
+        return detections
+
+    numbered = [page.copy() for _ in range(4)]
+    for index, image in enumerate(numbered):
+        image[0, 0] = index
+    results = list(reader_of(found, WaitingRecognizer(), page_batch_size=1).stream(numbered))
+    assert [result.image[0, 0, 0] for result in results] == [0, 1, 2, 3]
+    assert all(len(result.words) == 12 for result in results)
+
+
+def test_pages_detected_together_are_read_together(grid):
+    page, detections = grid
+    empty = np.full_like(page, 255)
+    sizes = []
+
+    class CountingRecognizer(ColourRecognizer):
+        def __call__(self, crops, color="rgb"):
+            sizes.append(len(crops))
+            return super().__call__(crops)
+
+    def found(image):
+        return Detections([], []) if image[75, 80, 0] == 255 else detections
+
+    results = list(
+        reader_of(found, CountingRecognizer(), page_batch_size=3, orientation="off").stream([page, empty, page])
+    )
+    assert sizes == [24]
+    assert [len(result.words) for result in results] == [12, 0, 12]
+    assert results[0].text == results[2].text
+
+
+def test_a_stream_that_is_dropped_ends_its_thread(grid):
+    page, detections = grid
+    stream = reader_of(detections, page_batch_size=1).stream(iter([page] * 50))
+    next(stream)
+    stream.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "clip4str-prefetch"]
+
+
+def test_memory_holds_few_pages(grid):
+    page, detections = grid
+    given = []
+    most = 0
+
+    class Tracked(np.ndarray):
+        pass
+
+    def pages():
+        nonlocal most
+        for _ in range(30):
+            copy = page.copy().view(Tracked)
+            given.append(weakref.ref(copy))
+            most = max(most, sum(reference() is not None for reference in given))
+            yield copy
+            del copy
+
+    for result in reader_of(detections, page_batch_size=2).stream(pages()):
+        assert len(result.words) == 12
+        del result
+    assert most <= 5, "two batches, and the one that is handed over"
 
 
 def test_seconds(grid):
@@ -319,7 +400,7 @@ def test_a_page_the_recognizer_fails_on_does_not_cost_the_others(grid):
 
     class MoodyRecognizer(ColourRecognizer):
         def __call__(self, crops, color="rgb"):
-            if crops[0].min() == 200:
+            if any(crop.min() == 200 for crop in crops):
                 raise ValueError("no thanks")
             return super().__call__(crops)
 

@@ -24,7 +24,7 @@ HOSTS = {
     "ocrmypdf": ("ocrmypdf", ["ocrmypdf==17.13.0"]),
     "paddleocr-2": ("paddleocr", ["paddleocr==2.10.0", "paddlepaddle==3.3.1"]),
     "paddleocr-3": ("paddleocr", ["paddleocr==3.7.0", "paddlex[ocr-core]==3.7.2"]),
-    "ray": ("ray", ["ray[data]"]),
+    "ray": ("ray", ["ray[data]==2.60.0"]),
 }
 
 

@@ -6,8 +6,8 @@
 >>> pages = analyzer.analyze(path="scans/")  # doctest: +SKIP
 
 Facts about deepdoctection 1.4 that shaped this module: images are BGR; boxes are upright, so turned words are cropped
-with their surroundings unless our own reader crops them (:func:`ocr_detector`); a recognizer gets all words of a page at
-once and answers by annotation id; analyzers are built by a closed factory, but keep their components in a list.
+with their surroundings unless our own reader crops them (:func:`ocr_detector`); a recognizer gets all words of a page
+at once and answers by annotation id; analyzers are built by a closed factory, but keep their components in a list.
 
 deepdoctection's word detectors are docTR's; for us they are the detectors ``doctr:...``.
 """
@@ -106,7 +106,8 @@ def attach(
         if isinstance(component, service_class) and not isinstance(component.predictor, base.PdfMiner)
     ]
     if not readers:
-        raise TypeError(f"{type(analyzer).__name__} has no component that reads text; give an analyzer with USE_OCR=True")
+        name = type(analyzer).__name__
+        raise TypeError(f"{name} has no component that reads text; give an analyzer built with USE_OCR=True")
     words = as_recognizer(recognizer)
     for index in readers:
         old = components[index]

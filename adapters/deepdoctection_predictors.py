@@ -64,9 +64,7 @@ class ClipTextRecognizer(_Predictor, TextRecognizer):
         else:
             words = self.recognizer(crops, color="bgr")
             read = [(word.text, mean_confidence([word])) for word in words]
-        return [
-            DetectionResult(text=text, score=score, uuid=uuid) for (uuid, _), (text, score) in zip(images, read)
-        ]
+        return [DetectionResult(text=text, score=score, uuid=uuid) for (uuid, _), (text, score) in zip(images, read)]
 
     def clone(self) -> ClipTextRecognizer:
         """Return a recognizer with the same model."""

@@ -18,9 +18,7 @@ options = register("tiny")
 if len(sys.argv) > 2:
     options["paddlex_config"] = sys.argv[2]
 
-ocr = PaddleOCR(
-    use_doc_orientation_classify=False, use_doc_unwarping=False, use_textline_orientation=False, **options
-)
+ocr = PaddleOCR(use_doc_orientation_classify=False, use_doc_unwarping=False, use_textline_orientation=False, **options)
 for page in ocr.predict(photo):
     for text, score in zip(page["rec_texts"], page["rec_scores"]):
         print(f"{score:.2f}  {text}")

@@ -1,5 +1,6 @@
 """Stand-ins and pictures that the tests of several hosts share."""
 
+import shutil
 import socket
 from functools import cache
 from pathlib import Path
@@ -134,3 +135,74 @@ def ink_network(path, size=1024, name="input"):
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
     return str(path)
+
+
+_LAYOUT = """
+from typing import ClassVar, Literal
+from docling.datamodel.base_models import Cluster, LayoutPrediction
+from docling.datamodel.pipeline_options import BaseLayoutOptions
+from docling.models.base_layout_model import BaseLayoutModel
+from docling_core.types.doc import BoundingBox, CoordOrigin, DocItemLabel
+
+class WholePageOptions(BaseLayoutOptions):
+    kind: ClassVar[Literal["whole_page"]] = "whole_page"
+    parts: int = 1
+
+class WholePage(BaseLayoutModel):
+    def __init__(self, *, options, **kwargs):
+        self.options = options
+
+    @classmethod
+    def get_options_type(cls):
+        return WholePageOptions
+
+    def predict_layout(self, conv_res, pages):
+        predictions = []
+        for page in pages:
+            step = page.size.height / self.options.parts
+            boxes = [
+                BoundingBox(l=5, t=part * step + 15, r=page.size.width - 5, b=(part + 1) * step - 15,
+                            coord_origin=CoordOrigin.TOPLEFT)
+                for part in range(self.options.parts)
+            ]
+            clusters = [
+                Cluster(id=index, label=DocItemLabel.TEXT, bbox=box, confidence=1.0) for index, box in enumerate(boxes)
+            ]
+            predictions.append(LayoutPrediction(clusters=clusters))
+        return predictions
+
+def layout_engines():
+    return {"layout_engines": [WholePage]}
+"""
+
+
+def install_layout_engine(folder):
+    """Put a layout engine of docling's into a folder, as pip would; it calls the whole page text."""
+    info = folder / "whole_page-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: whole-page\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[docling]\nwhole_page = thirdparty_whole_page\n")
+    (folder / "thirdparty_whole_page.py").write_text(_LAYOUT)
+    return folder
+
+
+def paddle_detector(folder):
+    """Write RapidOCR's detection network, which is PaddleOCR's converted, as a model folder of PaddleOCR 3."""
+    import rapidocr
+    import yaml
+
+    (network,) = (Path(rapidocr.__file__).parent / "models").glob("*det*.onnx")
+    shutil.copy(network, folder / "inference.onnx")
+    operations = [
+        {"DecodeImage": {"channel_first": False, "img_mode": "BGR"}},
+        {"DetResizeForTest": {"resize_long": 960}},
+        {"NormalizeImage": {"mean": [0.5] * 3, "std": [0.5] * 3, "scale": "1./255.", "order": "hwc"}},
+        {"ToCHWImage": None},
+    ]
+    config = {
+        "Global": {"model_name": "PP-OCRv6_small_det"},
+        "PreProcess": {"transform_ops": operations},
+        "PostProcess": {"name": "DBPostProcess", "thresh": 0.3, "box_thresh": 0.5, "unclip_ratio": 1.6},
+    }
+    (folder / "inference.yml").write_text(yaml.safe_dump(config))
+    return folder

@@ -185,7 +185,7 @@ def test_attach_keeps_filters_and_wants_something_to_replace(scans):
     analyzer = attach(dd.DoctectionPipe([service]), real_reader())
     (page,) = analyze(analyzer.pipe_component_list, scans[0])
     assert page.words == []
-    with pytest.raises(TypeError, match="USE_OCR=True"):
+    with pytest.raises(TypeError, match="built with USE_OCR=True"):
         attach(dd.DoctectionPipe([]), real_reader())
     with pytest.raises(TypeError, match="object has no component that reads"):
         attach(object(), real_reader())

@@ -15,7 +15,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.host_helpers import colour_reader, network_refused, photo, put_text, random_clip4str, real_reader
+from tests.host_helpers import (
+    colour_reader,
+    install_layout_engine,
+    network_refused,
+    photo,
+    put_text,
+    random_clip4str,
+    real_reader,
+)
 
 pytest.importorskip("docling.pipeline.standard_pdf_pipeline")
 
@@ -28,56 +36,13 @@ from docling.models.factories import get_layout_factory, get_ocr_factory
 from clip4str_adapters.docling import ClipOcrModel, ClipOcrOptions
 from clip4str_plugin import Reader
 
-LAYOUT = """
-from typing import ClassVar, Literal
-from docling.datamodel.base_models import Cluster, LayoutPrediction
-from docling.datamodel.pipeline_options import BaseLayoutOptions
-from docling.models.base_layout_model import BaseLayoutModel
-from docling_core.types.doc import BoundingBox, CoordOrigin, DocItemLabel
-
-class WholePageOptions(BaseLayoutOptions):
-    kind: ClassVar[Literal["whole_page"]] = "whole_page"
-    parts: int = 1
-
-class WholePage(BaseLayoutModel):
-    def __init__(self, *, options, **kwargs):
-        self.options = options
-
-    @classmethod
-    def get_options_type(cls):
-        return WholePageOptions
-
-    def predict_layout(self, conv_res, pages):
-        predictions = []
-        for page in pages:
-            step = page.size.height / self.options.parts
-            boxes = [
-                BoundingBox(l=5, t=part * step + 15, r=page.size.width - 5, b=(part + 1) * step - 15,
-                            coord_origin=CoordOrigin.TOPLEFT)
-                for part in range(self.options.parts)
-            ]
-            clusters = [
-                Cluster(id=index, label=DocItemLabel.TEXT, bbox=box, confidence=1.0) for index, box in enumerate(boxes)
-            ]
-            predictions.append(LayoutPrediction(clusters=clusters))
-        return predictions
-
-def layout_engines():
-    return {"layout_engines": [WholePage]}
-"""
-
 PLACES = {"HELLO": (60, 120), "WORLD": (260, 120), "AGAIN": (200, 700)}
 
 
 @pytest.fixture(scope="module")
 def layout(tmp_path_factory):
     """Install the layout plugin, as pip would."""
-    folder = tmp_path_factory.mktemp("plugin")
-    info = folder / "whole_page-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: whole-page\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[docling]\nwhole_page = thirdparty_whole_page\n")
-    (folder / "thirdparty_whole_page.py").write_text(LAYOUT)
+    folder = install_layout_engine(tmp_path_factory.mktemp("plugin"))
     sys.path.insert(0, str(folder))
     get_layout_factory.cache_clear()
     get_ocr_factory.cache_clear()

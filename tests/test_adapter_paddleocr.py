@@ -1,7 +1,6 @@
 """The PaddleOCR adapter against the installed PaddleOCR, of version 2 or 3, with the networks of RapidOCR's wheel."""
 
 import os
-import shutil
 from pathlib import Path
 
 import cv2
@@ -9,7 +8,16 @@ import numpy as np
 import pytest
 
 from clip4str_plugin.errors import DetectorError, ImageError
-from tests.host_helpers import PHOTOS, Reader, colour_reader, network_refused, photo, put_text, real_reader
+from tests.host_helpers import (
+    PHOTOS,
+    Reader,
+    colour_reader,
+    network_refused,
+    paddle_detector,
+    photo,
+    put_text,
+    real_reader,
+)
 
 # PaddleX looks for its model hosts when it is imported.
 os.environ["PADDLE_PDX_DISABLE_MODEL_SOURCE_CHECK"] = "True"
@@ -28,25 +36,7 @@ def offline(monkeypatch):
 
 @pytest.fixture(scope="session")
 def det_folder(tmp_path_factory):
-    """RapidOCR's detection network, which is PaddleOCR's converted, as a model folder of version 3."""
-    import yaml
-
-    (network,) = NETWORKS.glob("*det*.onnx")
-    folder = tmp_path_factory.mktemp("det")
-    shutil.copy(network, folder / "inference.onnx")
-    operations = [
-        {"DecodeImage": {"channel_first": False, "img_mode": "BGR"}},
-        {"DetResizeForTest": {"resize_long": 960}},
-        {"NormalizeImage": {"mean": [0.5] * 3, "std": [0.5] * 3, "scale": "1./255.", "order": "hwc"}},
-        {"ToCHWImage": None},
-    ]
-    config = {
-        "Global": {"model_name": "PP-OCRv6_small_det"},
-        "PreProcess": {"transform_ops": operations},
-        "PostProcess": {"name": "DBPostProcess", "thresh": 0.3, "box_thresh": 0.5, "unclip_ratio": 1.6},
-    }
-    (folder / "inference.yml").write_text(yaml.safe_dump(config))
-    return folder
+    return paddle_detector(tmp_path_factory.mktemp("det"))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,385 @@
+"""Ray Data: folders of millions of scans read on many machines, into Parquet.
+
+>>> from clip4str_adapters.ray import read_folder
+>>> read_folder("s3://scans/1998", "s3://texts/1998", detectors=8, recognizers=4, recognizer_gpus=0.5)  # doctest: +SKIP
+
+One row a page is written, with the fields of ``clip4str read --format jsonl``. What is written also says how far a job
+has come: run again with the same arguments it goes on where it was interrupted, page by page.
+
+The stages can be used in pipelines of your own: :func:`decode` for ``flat_map``, :class:`Detect` and :class:`Recognize`
+for ``map_batches``. Detector and recognizer are actors of their own, each of which loads one model once. Ray Data
+limits what is in flight between the stages, and repeats what was lost with a worker.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import pickle
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clip4str_plugin.detectors import Detections, Detector, load_detector
+from clip4str_plugin.errors import DetectorError, ImageError
+from clip4str_plugin.hosting import as_recognizer, import_host
+
+if TYPE_CHECKING:
+    import pyarrow
+
+    from clip4str_plugin.model import CLIP4STR
+    from clip4str_plugin.recognizer import Recognizer
+
+__all__ = ["HOST", "Detect", "Recognize", "Totals", "decode", "find_files", "read_folder", "schema"]
+
+HOST = "ray"
+
+logger = logging.getLogger(__name__)
+
+# Files in one task of the first stage. Small, since a page is some ten megabytes once it is decoded.
+_FILES_A_TASK = 8
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What a call of :func:`read_folder` did.
+
+    Attributes:
+        pages: rows written now, those with errors included.
+        errors: of these, rows with an error.
+        files_done: files that were done before and were not opened.
+    """
+
+    pages: int
+    errors: int
+    files_done: int
+
+
+def read_folder(
+    source: str | Path | Sequence[str],
+    output: str | Path,
+    *,
+    detector: str | Detector = "rapidocr",
+    detector_options: dict[str, Any] | None = None,
+    model: Recognizer | CLIP4STR | str | Path = "tiny",
+    detectors: int | tuple[int, int] = 1,
+    recognizers: int | tuple[int, int] = 1,
+    detector_cpus: float = 1,
+    recognizer_cpus: float = 1,
+    detector_gpus: float = 0,
+    recognizer_gpus: float = 0,
+    pages_a_batch: int = 2,
+    words_a_batch: int = 32,
+    dpi: float = 200,
+) -> Totals:
+    """Read all images and PDFs of a folder on a Ray cluster.
+
+    Ray is started if it is not running. A page that cannot be read gives a row with ``error``. Two jobs must not write
+    to the same folder at the same time.
+
+    Args:
+        source: folder, searched with the folders in it, or files. Local paths must be seen by all machines;
+            ``s3://``, ``gs://``, ``hdfs://`` and other URIs are opened by PyArrow.
+        output: folder for Parquet files, likewise.
+        detector: as in :func:`clip4str_plugin.load_detector`.
+        detector_options: of the detector's factory, e.g. ``{"device": "cuda"}`` for ``doctr:...``.
+        model: as in :func:`clip4str_plugin.load_model`; a path must be seen by all machines.
+        detectors: actors that detect; a pair lets Ray choose between a smallest and a largest number.
+        recognizers: actors that straighten words and recognize them, likewise.
+        detector_cpus: CPU cores of each.
+        recognizer_cpus: likewise.
+        detector_gpus: GPUs of each; with 0.25, four actors share one.
+        recognizer_gpus: likewise. With any, the model runs on ``"cuda"``.
+        pages_a_batch: pages that an actor takes at a time.
+        words_a_batch: words in one pass through the recognizer.
+        dpi: resolution for the pages of PDFs.
+
+    Returns:
+        what was done.
+
+    Raises:
+        ImageError: the folder does not exist or holds no image or PDF.
+        HostError: Ray is not installed.
+    """
+    ray_data = import_host("ray.data", "ray")
+    import pyarrow as pa
+
+    files = find_files(source)
+    done = _pages_done(str(output))
+    todo = [path for path in files if done.get(path) != "all"]
+    if not todo:
+        return Totals(0, 0, len(files))
+    table = pa.table(
+        {"path": todo, "skip": [sorted(done.get(path, ())) for path in todo]},
+        schema=pa.schema([("path", pa.string()), ("skip", pa.list_(pa.int32()))]),
+    )
+    blocks = [table.slice(start, _FILES_A_TASK) for start in range(0, len(table), _FILES_A_TASK)]
+    pages = ray_data.from_arrow(blocks).flat_map(decode, fn_kwargs={"dpi": dpi})
+    found = pages.map_batches(
+        Detect,
+        fn_constructor_kwargs={"detector": detector, "options": detector_options or {}},
+        compute=_pool(ray_data, detectors),
+        batch_size=pages_a_batch,
+        num_cpus=detector_cpus,
+        num_gpus=detector_gpus,
+    )
+    read = found.map_batches(
+        Recognize,
+        fn_constructor_kwargs={
+            "model": model,
+            "device": "cuda" if recognizer_gpus else "cpu",
+            "words_a_batch": words_a_batch,
+        },
+        compute=_pool(ray_data, recognizers),
+        batch_size=pages_a_batch,
+        num_cpus=recognizer_cpus,
+        num_gpus=recognizer_gpus,
+    )
+    before = _count(str(output))
+    read.write_parquet(str(output))
+    after = _count(str(output))
+    return Totals(after[0] - before[0], after[1] - before[1], len(files) - len(todo))
+
+
+def _pool(ray_data: Any, size: int | tuple[int, int]) -> Any:
+    smallest, largest = size if isinstance(size, tuple) else (size, size)
+    # Two batches wait at an actor while it is at work on one: enough not to idle, and pages are large.
+    return ray_data.ActorPoolStrategy(min_size=smallest, max_size=largest, max_tasks_in_flight_per_actor=2)
+
+
+def schema() -> pyarrow.Schema:
+    """Columns that are written.
+
+    ``image`` and ``page`` (from 0) name a page; ``last`` is true for the last page of a file; ``error`` is null or says
+    why there are no words; polygons are in pixels.
+    """
+    import pyarrow as pa
+
+    point = pa.list_(pa.float32())
+    word = [("text", pa.string()), ("confidence", pa.float32()), ("polygon", pa.list_(point)), ("line", pa.int32())]
+    seconds = [("detect", pa.float32()), ("rectify", pa.float32()), ("recognize", pa.float32())]
+    return pa.schema(
+        [
+            ("image", pa.string()),
+            ("page", pa.int32()),
+            ("last", pa.bool_()),
+            ("width", pa.int32()),
+            ("height", pa.int32()),
+            ("words", pa.list_(pa.struct(word))),
+            ("seconds", pa.struct(seconds)),
+            ("error", pa.string()),
+        ]
+    )
+
+
+# Files
+
+
+def _filesystem(path: str) -> tuple[Any, str]:
+    from pyarrow import fs
+
+    if "://" in path:
+        return fs.FileSystem.from_uri(path)
+    return fs.LocalFileSystem(), str(Path(path).absolute())
+
+
+def find_files(source: str | Path | Sequence[str]) -> list[str]:
+    """List the images and PDFs of a folder and the folders in it, sorted; hidden ones are passed over.
+
+    Args:
+        source: folder or file as a path or URI, or several.
+
+    Raises:
+        ImageError: there is nothing, or nothing to be read.
+    """
+    from pyarrow import fs
+
+    from clip4str_plugin.images import _SUFFIXES
+
+    if not isinstance(source, (str, Path)):
+        return sorted({path for each in source for path in find_files(each)})
+    source = str(source)
+    files, inner = _filesystem(source)
+    info = files.get_file_info(inner)
+    if info.type == fs.FileType.File:
+        return [source]
+    if info.type == fs.FileType.NotFound:
+        raise ImageError(f"{source}: there is no such folder or file")
+    base = source.rstrip("/")
+    names = [
+        entry.path[len(inner.rstrip("/")) + 1 :]
+        for entry in files.get_file_info(fs.FileSelector(inner, recursive=True))
+        if entry.type == fs.FileType.File
+    ]
+    found = [
+        f"{base}/{name}"
+        for name in sorted(names)
+        if Path(name).suffix.lower() in _SUFFIXES and not any(part.startswith(".") for part in name.split("/"))
+    ]
+    if not found:
+        raise ImageError(f"{source}: the folder holds no image or PDF")
+    return found
+
+
+def _written(output: str) -> list[pyarrow.Table]:
+    """Names, pages and errors of what is written already, one table a file; files cut short are removed."""
+    import pyarrow as pa
+    from pyarrow import fs, parquet
+
+    files, inner = _filesystem(output)
+    tables = []
+    for entry in files.get_file_info(fs.FileSelector(inner, allow_not_found=True)):
+        if entry.path.endswith(".parquet"):
+            try:
+                columns = ["image", "page", "last", "error"]
+                tables.append(parquet.read_table(entry.path, filesystem=files, columns=columns))
+            except (pa.ArrowInvalid, OSError) as error:
+                logger.warning("%s was not finished and is removed: %s", entry.path, error)
+                files.delete_file(entry.path)
+    return tables
+
+
+def _pages_done(output: str) -> dict[str, Any]:
+    """Say of each file what is done: ``"all"``, or the pages."""
+    pages: dict[str, set[int]] = {}
+    counts: dict[str, int] = {}
+    for table in _written(output):
+        columns = (table[name].to_pylist() for name in ("image", "page", "last"))
+        for image, page, last in zip(*columns):
+            pages.setdefault(image, set()).add(page)
+            if last:
+                counts[image] = page + 1
+    return {image: "all" if len(found) == counts.get(image) else found for image, found in pages.items()}
+
+
+def _count(output: str) -> tuple[int, int]:
+    tables = _written(output)
+    rows = sum(len(table) for table in tables)
+    return rows, rows - sum(table["error"].null_count for table in tables)
+
+
+# Stages
+
+
+def decode(row: dict[str, Any], dpi: float = 200) -> Iterator[dict[str, Any]]:
+    """Give the pages of a file, except those to be skipped.
+
+    Args:
+        row: ``path``, and in ``skip`` the pages to leave out.
+        dpi: resolution for the pages of PDFs.
+
+    Yields:
+        ``image``, ``page``, ``last``, ``error`` and ``pixels``, uint8 RGB (H, W, 3).
+    """
+    from clip4str_plugin.images import PageImage, read_stream
+
+    path, skip = row["path"], set(row["skip"])
+    files, inner = _filesystem(path)
+    try:
+        with files.open_input_stream(inner, compression=None) as stream:
+            content = io.BytesIO(stream.read())
+    except OSError as error:
+        yield _undecoded(path, 0, True, f"{path}: cannot be opened ({error})")
+        return
+    # One page ahead, to know which is the last.
+    waiting = None
+    for number, page in enumerate(read_stream(content, path, dpi=dpi)):
+        if waiting is not None:
+            yield waiting
+        waiting = None
+        if isinstance(page, PageImage):
+            current = {"image": path, "page": number, "last": False, "error": "", "pixels": page.pixels}
+        else:
+            current = _undecoded(path, number, False, page.error)
+        if number not in skip:
+            waiting = current
+    if waiting is not None:
+        yield {**waiting, "last": True}
+
+
+def _undecoded(path: str, number: int, last: bool, error: str) -> dict[str, Any]:
+    # Columns of images have no nulls: a single pixel stands for none.
+    return {"image": path, "page": number, "last": last, "error": error, "pixels": np.zeros((1, 1, 3), np.uint8)}
+
+
+class Detect:
+    """Finds the text of pages: what :func:`decode` gives in, the same with ``found`` and ``detect_seconds`` out.
+
+    Args:
+        detector: as in :func:`clip4str_plugin.load_detector`.
+        options: of its factory.
+    """
+
+    def __init__(self, detector: str | Detector = "rapidocr", options: dict[str, Any] | None = None) -> None:
+        self.detector = load_detector(detector, **(options or {}))
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Detect on each page alone, so that one bad page costs no other."""
+        from time import perf_counter
+
+        found, seconds = [], []
+        for pixels, error in zip(batch["pixels"], batch["error"]):
+            begin = perf_counter()
+            found.append(pickle.dumps(None if error else self._detect(np.ascontiguousarray(pixels))))
+            seconds.append(perf_counter() - begin)
+        return {**batch, "found": np.array(found, dtype=object), "detect_seconds": np.array(seconds, np.float32)}
+
+    def _detect(self, pixels: np.ndarray) -> Detections | DetectorError:
+        try:
+            (found,) = self.detector([pixels])
+            return found
+        except Exception as error:  # a detector may raise anything
+            return DetectorError(f"{type(error).__name__}: {error}")
+
+
+class Recognize:
+    """Reads what was found: what :class:`Detect` gives in, rows of :func:`schema` out.
+
+    Args:
+        model: as in :func:`clip4str_plugin.load_model`, or a recognizer.
+        device: where the model runs.
+        words_a_batch: words in one pass through it.
+    """
+
+    def __init__(
+        self, model: Recognizer | CLIP4STR | str | Path = "tiny", device: str = "cpu", words_a_batch: int = 32
+    ) -> None:
+        from torch import nn
+
+        from clip4str_plugin import Reader
+
+        built = not isinstance(model, (str, Path, nn.Module))
+        options = {} if built else {"device": device, "batch_size": words_a_batch}
+        self._found: Detections | DetectorError | None = None
+        self.reader = Reader(self._give, as_recognizer(model, **options))
+
+    def _give(self, pages: Sequence[np.ndarray]) -> list[Detections]:
+        """Stand in for a detector: what was found is known already."""
+        if isinstance(self._found, Detections):
+            return [self._found]
+        raise self._found or DetectorError("no page")
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> pyarrow.Table:
+        """Read each page."""
+        import pyarrow as pa
+
+        return pa.Table.from_pylist([self._read(row) for row in _rows(batch)], schema=schema())
+
+    def _read(self, row: dict[str, Any]) -> dict[str, Any]:
+        from clip4str_plugin.writers.json_pages import page_record
+
+        place = {"image": row["image"], "page": int(row["page"]), "last": bool(row["last"])}
+        if row["error"]:
+            return {**place, "error": row["error"]}
+        self._found = pickle.loads(row["found"])
+        (page,) = self.reader.stream([np.ascontiguousarray(row["pixels"])])
+        page.seconds["detect"] = float(row["detect_seconds"])
+        return {**page_record(page), **place}
+
+
+def _rows(batch: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:
+    for values in zip(*batch.values()):
+        yield dict(zip(batch, values))

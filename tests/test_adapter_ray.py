@@ -1,0 +1,188 @@
+"""The Ray adapter on a local Ray of two workers a stage: nothing is lost or doubled, whatever is killed."""
+
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clip4str_plugin import Detections
+from clip4str_plugin.errors import ImageError
+from tests.host_helpers import colour_reader, photo, random_clip4str
+
+ray = pytest.importorskip("ray")
+
+import pyarrow.parquet as pq  # noqa: E402
+
+from clip4str_adapters.ray import Totals, decode, find_files, read_folder, schema  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
+
+COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+
+
+class OneBox:
+    """A detector that notes each page it sees in a file, and can kill its own process at one of them, once."""
+
+    def __init__(self, notes, deadly=None):
+        self.notes, self.deadly = Path(notes), deadly
+
+    def __call__(self, pages):
+        (page,) = pages
+        height, width = page.shape[:2]
+        name = int(page[0, 0, 0])
+        with self.notes.open("a") as file:
+            file.write(f"{os.getpid()} {name}\n")
+        if name == self.deadly and not self.notes.with_suffix(".killed").exists():
+            self.notes.with_suffix(".killed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if name == 99:
+            raise RuntimeError("out of order")
+        box = np.array([[2, 2], [width - 2, 2], [width - 2, height - 2], [2, height - 2]], np.float32)
+        return [Detections([box], [0.5])]
+
+
+def read_notes(path):
+    return [tuple(map(int, line.split())) for line in Path(path).read_text().splitlines()]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    # Ray gives its processes half a minute to start, which may be too short on a busy machine.
+    for last in (False, False, True):
+        try:
+            ray.init(num_cpus=6, include_dashboard=False, log_to_driver=False, object_store_memory=200_000_000)
+            break
+        except Exception:
+            ray.shutdown()
+            if last:
+                raise
+    yield
+    ray.shutdown()
+
+
+def page(number, colour):
+    """A page of its own size with one word; its top left pixel says which it is."""
+    pixels = np.full((20 + number, 60, 3), COLOURS[colour], np.uint8)
+    pixels[0, 0] = number
+    return Image.fromarray(pixels)
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """Twenty pages: sixteen files of one, in two folders, and one file of four."""
+    folder = tmp_path / "scans"
+    (folder / "inner").mkdir(parents=True)
+    names = list(COLOURS)
+    for number in range(16):
+        page(number, names[number % 3]).save(folder / ("inner" if number % 2 else "") / f"{number:02}.png")
+    sheets = [page(16 + index, names[index % 3]) for index in range(4)]
+    sheets[0].save(folder / "four.tiff", save_all=True, append_images=sheets[1:])
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def read(scans, output, detector, **options):
+    return read_folder(scans, output, detector=detector, model=colour_reader(), **options)
+
+
+def rows(output):
+    return pq.read_table(output).to_pylist()
+
+
+def expect_all_once(output, scans):
+    found = rows(output)
+    places = Counter((Path(row["image"]).relative_to(scans).as_posix(), row["page"]) for row in found)
+    single = [(("inner/" if number % 2 else "") + f"{number:02}.png", 0) for number in range(16)]
+    assert places == Counter(single + [("four.tiff", index) for index in range(4)])
+    names = list(COLOURS)
+    for row in found:
+        number = int(Path(row["image"]).stem) if row["image"].endswith("png") else row["page"]
+        assert [word["text"] for word in row["words"]] == [names[number % 3]]
+
+
+def test_a_killed_worker_loses_and_doubles_nothing(scans, tmp_path):
+    notes = tmp_path / "notes"
+    totals = read(scans, tmp_path / "out", OneBox(notes, deadly=7), detectors=2, recognizers=2)
+    assert (tmp_path / "notes.killed").exists()
+    seen = read_notes(notes)
+    assert len({process for process, _ in seen}) >= 2
+    assert sum(number == 7 for _, number in seen) >= 2
+    assert totals == Totals(pages=20, errors=0, files_done=0)
+    expect_all_once(tmp_path / "out", scans)
+
+
+def test_a_second_run_reads_only_what_is_missing(scans, tmp_path):
+    out, notes = tmp_path / "out", tmp_path / "notes"
+    assert read(scans, out, OneBox(notes)).pages == 20
+    # As if the first run had been killed: one file is cut short, one was never written, of one file a page is missing.
+    written = sorted(out.glob("*.parquet"))
+    table = pq.read_table(out)
+    for path in written:
+        path.unlink()
+    missing = [not (row["image"].endswith(("03.png", "08.png")) or row["page"] == 2) for row in table.to_pylist()]
+    pq.write_table(table.filter(missing), out / "written.parquet")
+    whole = (out / "written.parquet").read_bytes()
+    (out / "cut.parquet").write_bytes(whole[: len(whole) // 2])
+    notes.write_text("")
+    assert read(scans, out, OneBox(notes)) == Totals(pages=3, errors=0, files_done=14)
+    assert sorted(number for _, number in read_notes(notes)) == [3, 8, 18]
+    expect_all_once(out, scans)
+    # And a third finds nothing to do.
+    assert read(scans, out, OneBox(notes)) == Totals(pages=0, errors=0, files_done=17)
+
+
+def test_what_cannot_be_read_is_said_and_costs_nothing_else(scans, tmp_path):
+    out = tmp_path / "out"
+    (scans / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    (scans / "empty.pdf").write_bytes(b"")
+    page(99, "red").save(scans / "fails.png")
+    totals = read(scans, out, OneBox(tmp_path / "notes"))
+    assert totals == Totals(pages=23, errors=3, files_done=0)
+    errors = {Path(row["image"]).name: row["error"] for row in rows(out) if row["error"]}
+    assert "damaged" in errors["broken.png"] or "neither an image" in errors["broken.png"]
+    assert "empty" in errors["empty.pdf"]
+    assert "out of order" in errors["fails.png"]
+    assert read(scans, out, OneBox(tmp_path / "notes")).pages == 0
+
+
+def test_real_models_read_the_same_as_the_reader(tmp_path):
+    from clip4str_plugin import Reader, load_model
+
+    random_clip4str().save_pretrained(tmp_path / "model")
+    (tmp_path / "scans").mkdir()
+    picture = photo("railroad_crossing.png")
+    Image.fromarray(picture).save(tmp_path / "scans" / "photo.png")
+    read_folder(tmp_path / "scans", tmp_path / "out", model=tmp_path / "model", words_a_batch=8)
+    (row,) = rows(tmp_path / "out")
+    (expected,) = Reader(recognizer=load_model(tmp_path / "model")).stream([picture])
+    assert [word["text"] for word in row["words"]] == [word.text for word in expected.words]
+    for word, other in zip(row["words"], expected.words):
+        np.testing.assert_allclose(word["polygon"], other.polygon, atol=0.01)
+    assert (row["width"], row["height"], row["error"]) == (picture.shape[1], picture.shape[0], None)
+    assert row["seconds"]["detect"] > 0
+    assert pq.read_schema(next((tmp_path / "out").glob("*.parquet"))).names == schema().names
+
+
+def test_find_files(scans):
+    found = find_files(f"file://{scans}")
+    assert [path.rpartition("/")[2] for path in found[:2]] == ["00.png", "02.png"]
+    assert len(found) == 17
+    assert find_files([str(scans / "00.png"), str(scans / "inner")])[0] == str(scans / "00.png")
+    with pytest.raises(ImageError, match="no such folder"):
+        find_files(str(scans / "nothing"))
+    (scans / "inner" / "only").mkdir()
+    with pytest.raises(ImageError, match="no image or PDF"):
+        find_files(str(scans / "inner" / "only"))
+
+
+def test_decode_marks_the_last_page_and_opens_uris(scans):
+    pages = list(decode({"path": f"file://{scans / 'four.tiff'}", "skip": [1]}))
+    assert [(row["page"], row["last"]) for row in pages] == [(0, False), (2, False), (3, True)]
+    assert [int(row["pixels"][0, 0, 0]) for row in pages] == [16, 18, 19]
+    (missing,) = decode({"path": str(scans / "gone.png"), "skip": []})
+    assert "cannot be opened" in missing["error"]
+    assert missing["last"]

@@ -200,7 +200,7 @@ def _read_image(
     try:
         image = Image.open(file, formats=[name for name in _FORMATS if name in Image.OPEN])
     except Image.UnidentifiedImageError:
-        raise ImageError("is neither an image nor a PDF that can be read here") from None
+        raise ImageError("is neither an image nor a PDF that can be read here; save it as JPEG, PNG or PDF") from None
     except Image.DecompressionBombError:
         raise ImageError(f"is larger than {_megapixels(max_pixels)}; {_RAISE_LIMIT}") from None
     except Exception as error:  # decoders raise all kinds of errors on broken files

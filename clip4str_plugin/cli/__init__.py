@@ -17,9 +17,10 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS = {
     "read": ("clip4str_plugin.cli.read", "find the text in photos, scans and PDFs, and read it"),
     "recognize": ("clip4str_plugin.cli.recognize", "read images that hold one word each"),
+    "serve": ("clip4str_plugin.cli.serve", "offer reading as a web page and an HTTP service"),
     "evaluate": ("clip4str_plugin.cli.evaluate", "measure word accuracy on labelled data sets"),
     "train": ("clip4str_plugin.cli.train", "train or fine-tune a model"),
-    "data": ("clip4str_plugin.cli.data", "check and convert sets of labelled crops"),
+    "data": ("clip4str_plugin.cli.data", "check, split and convert sets of labelled crops"),
     "compare": ("clip4str_plugin.cli.compare", "test whether one model reads better than another"),
     "plot": ("clip4str_plugin.cli.plot", "draw learning curves, reliability of confidences, accuracy against coverage"),
     "attention": ("clip4str_plugin.cli.attention", "draw where the decoders look while they read a word"),

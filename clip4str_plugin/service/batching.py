@@ -1,0 +1,180 @@
+"""Word crops of several requests in the same batches."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clip4str_plugin.preprocess import Color
+    from clip4str_plugin.recognizer import Recognition, Recognizer
+
+__all__ = ["Batcher", "Cancelled", "SharedRecognizer"]
+
+
+class Cancelled(Exception):  # noqa: N818  # an order, not a fault
+    """Nobody waits for the result any more."""
+
+
+@dataclass(eq=False)
+class _Order:
+    """Crops that somebody wants read, and what is known of them so far, in order."""
+
+    crops: list[Any]
+    color: Color
+    cancelled: threading.Event
+    results: list[Recognition] = field(default_factory=list)
+    error: Exception | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def left(self) -> int:
+        return len(self.crops) - len(self.results)
+
+
+class Batcher:
+    """Fills the batches of one recognizer with the crops of everybody who waits, in one thread.
+
+    No crop waits for company: a batch is made of whatever has come while the one before it was read. Each order gets
+    an equal share of it, so that a photo with three words does not wait for a page with five hundred.
+
+    Args:
+        recognizer: whose results depend neither on the batch size nor on the neighbours in a batch.
+        observe: called after each batch with its numbers of crops and of orders.
+    """
+
+    def __init__(self, recognizer: Recognizer, observe: Callable[[int, int], None] | None = None) -> None:
+        self.recognizer = recognizer
+        self._observe = observe
+        self._waiting: list[_Order] = []
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="clip4str-batcher", daemon=True)
+        self._thread.start()
+
+    def read(self, crops: list[Any], color: Color, cancelled: threading.Event) -> list[Recognition]:
+        """Read crops, as a recognizer does; blocks until they are read.
+
+        Args:
+            crops: as :class:`clip4str_plugin.Recognizer` takes them.
+            color: channel order of arrays with three or four channels.
+            cancelled: set when nobody waits for the result any more; crops not begun by then are dropped.
+
+        Raises:
+            Cancelled: the result is not wanted any more, or the batcher was closed.
+            Exception: what the recognizer raises for these crops.
+        """
+        if not crops:
+            return []
+        order = _Order(crops, color, cancelled)
+        with self._changed:
+            if self._closed:
+                raise Cancelled
+            self._waiting.append(order)
+            self._changed.notify()
+        order.done.wait()
+        if order.error is not None:
+            raise order.error
+        return order.results
+
+    def close(self) -> None:
+        """Drop what waits and end the thread, after the batch in work."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while shares := self._next_batch():
+            try:
+                self._read(shares)
+            except Exception as error:  # of one order, but nothing says whose: each alone
+                for order, count in shares:
+                    try:
+                        if len(shares) == 1:
+                            raise error
+                        self._read([(order, count)])
+                    except Exception as own:
+                        order.error = own
+            for order, _ in shares:
+                if order.error is not None or not order.left:
+                    self._finish(order)
+
+    def _next_batch(self) -> list[tuple[_Order, int]]:
+        """Whose crops come next and how many of each; nothing once the batcher is closed."""
+        with self._changed:
+            while True:
+                for order in [order for order in self._waiting if self._closed or order.cancelled.is_set()]:
+                    order.error = Cancelled()
+                    self._finish(order)
+                if self._closed:
+                    return []
+                if self._waiting:
+                    break
+                self._changed.wait()
+            color = self._waiting[0].color
+            orders = [order for order in self._waiting if order.color == color]
+        shares = _fair_shares([order.left for order in orders], self.recognizer.batch_size)
+        return [(order, count) for order, count in zip(orders, shares) if count]
+
+    def _read(self, shares: list[tuple[_Order, int]]) -> None:
+        crops: list[Any] = []
+        for order, count in shares:
+            begin = len(order.results)
+            crops += order.crops[begin : begin + count]
+        results = iter(self.recognizer(crops, shares[0][0].color))
+        for order, count in shares:
+            order.results += islice(results, count)
+        if self._observe is not None:
+            self._observe(len(crops), len(shares))
+
+    def _finish(self, order: _Order) -> None:
+        with self._changed:
+            self._waiting.remove(order)
+        order.done.set()
+
+
+def _fair_shares(wanted: Sequence[int], room: int) -> list[int]:
+    """Deal places out one by one, in turn, to those who want more.
+
+    >>> _fair_shares([100, 2, 5], 9)
+    [4, 2, 3]
+    """
+    shares = [0] * len(wanted)
+    while room and shares != list(wanted):
+        for index, most in enumerate(wanted):
+            if room and shares[index] < most:
+                shares[index] += 1
+                room -= 1
+    return shares
+
+
+class SharedRecognizer:
+    """What one request's reader takes for its recognizer; the crops go to a batcher.
+
+    Args:
+        batcher: reads them.
+        cancelled: as in :meth:`Batcher.read`.
+    """
+
+    def __init__(self, batcher: Batcher, cancelled: threading.Event) -> None:
+        self._batcher = batcher
+        self._cancelled = cancelled
+
+    @property
+    def batch_size(self) -> int:
+        """That of the recognizer behind."""
+        return self._batcher.recognizer.batch_size
+
+    def __call__(self, crops: Iterable[Any], color: Color = "rgb") -> list[Recognition]:
+        """Read all crops, as :meth:`clip4str_plugin.Recognizer.__call__` does."""
+        return self._batcher.read(list(crops), color, self._cancelled)
+
+    def stream(self, crops: Iterable[Any], color: Color = "rgb") -> Iterator[Recognition]:
+        """Read crops a batch at a time, as :meth:`clip4str_plugin.Recognizer.stream` does."""
+        iterator = iter(crops)
+        while chunk := list(islice(iterator, self.batch_size)):
+            yield from self(chunk, color)

@@ -1,0 +1,67 @@
+"""What a client is told when a request cannot be served: one JSON object, ``{"error": "..."}``, whatever went wrong."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI, Request
+
+__all__ = ["RequestError", "add_handlers"]
+
+logger = logging.getLogger(__name__)
+
+
+class RequestError(Exception):
+    """A request that is refused.
+
+    Args:
+        status: of the answer.
+        message: one line that names the input and the remedy.
+        retry_after: seconds after which the same request may succeed.
+    """
+
+    def __init__(self, status: int, message: str, *, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.retry_after = retry_after
+
+    def response(self) -> JSONResponse:
+        """The answer that says so."""
+        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        return JSONResponse({"error": self.message}, self.status, headers)
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Let every error of an application be answered in the same form."""
+
+    @app.exception_handler(RequestError)
+    async def _(request: Request, error: RequestError) -> JSONResponse:
+        return error.response()
+
+    @app.exception_handler(HTTPException)
+    async def _(request: Request, error: HTTPException) -> JSONResponse:
+        remedy = {
+            404: "GET / is the page for people, POST /read the service; /openapi.json describes it",
+            405: "files are sent with POST /read, everything else is asked for with GET",
+        }.get(error.status_code, str(error.detail))
+        phrase = HTTPStatus(error.status_code).phrase.lower()
+        message = f"{request.method} {request.url.path}: {phrase}; {remedy}"
+        return JSONResponse({"error": message}, error.status_code, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def _(request: Request, error: RequestValidationError) -> JSONResponse:
+        wrong = [f"{item['loc'][-1]}={item['input']!r}: {item['msg']}" for item in error.errors()]
+        return JSONResponse({"error": "; ".join(wrong)}, 400)
+
+    @app.exception_handler(Exception)
+    async def _(request: Request, error: Exception) -> JSONResponse:
+        # The server logs the traceback; a client gets none of it.
+        return JSONResponse({"error": "the service failed on this request; its log says why"}, 500)

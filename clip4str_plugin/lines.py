@@ -13,9 +13,11 @@ from clip4str_plugin.strip import Strip
 __all__ = ["find_words", "group_lines", "split_lines"]
 
 # An answer above this is a word, one below a blank.
-_WORD = 0.7
+_WORD = 0.55
 # Words get this margin on both sides, in heights, but never more than half of a blank.
 _MARGIN = 0.08
+# Words that cover less than this share of a line longer than so many heights are chance: it stays one word.
+_FEWEST, _LONG = 0.15, 4.0
 # Crops in one pass, and columns in it: memory does not grow with the number or length of lines.
 _BATCH, _COLUMNS = 32, 40_000
 
@@ -72,27 +74,28 @@ def find_words_in(crops: Sequence[np.ndarray]) -> list[list[tuple[float, float]]
         for index, strip, answer in zip(batch, strips, answers):
             height, width = crops[index].shape[:2]
             columns = width * HEIGHT / height / STRIDE
-            found[index] = _spans(answer[: strip.shape[2] // STRIDE], columns, _MARGIN * HEIGHT / STRIDE)
+            found[index] = _spans(answer[: strip.shape[2] // STRIDE], columns, HEIGHT / STRIDE)
     return found
 
 
-def _spans(answer: np.ndarray, columns: float, margin: float) -> list[tuple[float, float]]:
+def _spans(answer: np.ndarray, columns: float, height: float) -> list[tuple[float, float]]:
     """Words from the network's answers.
 
     Args:
         answer: (n,) from 0, a blank, to 1, a word
         columns: width of the line in answers
-        margin: to add to the words, in answers
+        height: of the line, in answers
 
     Returns:
         left and right end of each word in shares of the width
     """
     edges = np.flatnonzero(np.diff(np.concatenate([[False], answer > _WORD, [False]]).astype(np.int8)))
     spans = [(float(left), float(right)) for left, right in edges.reshape(-1, 2)]
-    if not spans:
+    covered = sum(right - left for left, right in spans) / columns
+    if not spans or (covered < _FEWEST and columns > _LONG * height):
         return [(0.0, 1.0)]
     blanks = [after[0] - before[1] for before, after in itertools.pairwise(spans)]
-    room = [columns, *blanks, columns]
+    room, margin = [columns, *blanks, columns], _MARGIN * height
     return [
         (
             max(0.0, left - min(margin, room[number] / 2)) / columns,

@@ -10,8 +10,9 @@ __all__ = ["HEIGHT", "STRIDE", "Splitter", "load_splitter", "to_strip"]
 
 HEIGHT = 32
 """Rows of the network's input."""
-STRIDE = 4
+STRIDE = 2
 """Columns of the input to one answer."""
+_STEP = 4  # the columns of a strip are a multiple of this
 
 
 class Splitter(nn.Module):
@@ -40,7 +41,7 @@ class Splitter(nn.Module):
             )
             for width in (1, 2, 4, 8, 16)
         )
-        self.head = nn.Conv1d(56, 1, 1)
+        self.head = nn.Conv1d(56, 2, 1)
 
     def forward(self, strips: Tensor) -> Tensor:
         """Look at strips.
@@ -49,12 +50,13 @@ class Splitter(nn.Module):
             strips: (N, 3, 32, W) float, each of mean 0 and standard deviation 1, W a multiple of 4
 
         Returns:
-            (N, W / 4) logits, positive where a word is
+            (N, W / 2) logits, positive where a word is
         """
         features = self.stem(strips).squeeze(2)  # N, D, W / 4
         for block in self.context:
             features = features + block(features)
-        return self.head(features).squeeze(1)
+        # Each place answers for its left and for its right half.
+        return self.head(features).transpose(1, 2).flatten(1)  # N, W / 2
 
 
 def to_strip(crop: np.ndarray) -> np.ndarray:
@@ -70,12 +72,12 @@ def to_strip(crop: np.ndarray) -> np.ndarray:
 
     height, width = crop.shape[:2]
     pixels = crop.reshape(height, width, -1)[:, :, :3]
-    wanted = max(STRIDE, round(width * HEIGHT / height))
+    wanted = max(_STEP, round(width * HEIGHT / height))
     way = cv2.INTER_AREA if height > HEIGHT else cv2.INTER_LINEAR
     pixels = cv2.resize(np.ascontiguousarray(pixels), (wanted, HEIGHT), interpolation=way).reshape(HEIGHT, wanted, -1)
     strip = np.broadcast_to(pixels, (HEIGHT, wanted, 3)).astype(np.float32).transpose(2, 0, 1)
     strip = (strip - strip.mean(axis=(1, 2), keepdims=True)) / (strip.std() + 4)
-    return np.pad(strip, ((0, 0), (0, 0), (0, -wanted % STRIDE)), mode="edge")
+    return np.pad(strip, ((0, 0), (0, 0), (0, -wanted % _STEP)), mode="edge")
 
 
 @cache

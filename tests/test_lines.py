@@ -61,6 +61,39 @@ def test_no_lines():
 
 def test_what_the_network_learns():
     covered, weight = targets([(1.0, 3.5), (4.0, 6.0)], 8)
-    # A blank of half a column is shown as one and a half.
-    np.testing.assert_allclose(covered, [0, 1, 1, 0, 0.5, 1, 0, 0])
+    # A blank of half an answer is shown as two and a half.
+    np.testing.assert_allclose(covered, [0, 1, 0.5, 0, 0, 1, 0, 0])
     assert weight[3] > weight[1] > weight[0]
+
+
+def test_a_line_without_words_teaches_blanks():
+    covered, weight = targets([], 8)
+    assert not covered.any()
+    assert (weight > 0).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("ground", ["flat", "noise", "gradient", "edge", "bricks"])
+def test_a_wide_crop_without_text_does_not_shrink_to_a_sliver(ground, seed):
+    rng = np.random.default_rng(seed)
+    crop = np.full((40, 900), 128, np.uint8)
+    if ground == "noise":
+        crop = rng.integers(90, 160, crop.shape, dtype=np.uint8)
+    elif ground == "gradient":
+        crop[:] = np.linspace(30, 220, crop.shape[1]).astype(np.uint8)
+    elif ground == "edge":  # a single post in front of a wall
+        place = rng.integers(100, 800)
+        crop[:, place : place + 9] = 20
+    elif ground == "bricks":
+        crop[::13] = 60
+        crop[:, :: rng.integers(20, 60)] = 60
+    covered = sum(right - left for left, right in find_words(crop))
+    assert covered >= 0.15
+
+
+def test_one_short_word_in_a_wide_line_is_not_lost():
+    crop = np.full((40, 900, 3), 240, np.uint8)
+    crop[:, 300:760] = line()[0][2:42]
+    words = find_words(crop)
+    assert words[0][0] <= 315 / 900
+    assert words[-1][1] >= 600 / 900

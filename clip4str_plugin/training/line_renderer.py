@@ -1,7 +1,8 @@
 """Synthetic lines of text with the place of every word, to teach where one word ends and the next begins."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from random import Random
 
 import cv2
@@ -18,6 +19,20 @@ __all__ = ["LineRenderer"]
 
 _WIDEST = 1600
 _SIZES = (24, 32, 40, 48)
+# What offices print with, as far as it is installed; display faces are far more numerous among free fonts.
+_BOOK_FACES = (
+    "Arimo", "C059", "Caladea", "Cardo", "Carlito", "Charis SIL", "CMU Serif", "DejaVu Sans", "DejaVu Serif",
+    "FreeSans", "FreeSerif", "Gentium Basic", "GFS Didot", "Lato", "Liberation Sans", "Liberation Sans Narrow",
+    "Liberation Serif", "Nimbus Roman", "Nimbus Sans", "Nimbus Sans Narrow", "Noto Sans", "Noto Serif", "Old Standard TT", "Open Sans",
+    "Open Sans Condensed", "P052", "PT Sans", "PT Sans Narrow", "PT Serif", "Roboto", "Roboto Condensed", "STIX",
+    "STIXGeneral", "Tinos", "Tuffy", "URW Bookman", "URW Gothic",
+)  # fmt: skip
+_TYPEWRITERS = (
+    "CMU Typewriter Text", "Courier Prime", "Cousine", "FreeMono", "GNUTypewriter", "Liberation Mono", "Nimbus Mono PS",
+    "OCR B", "Tlwg Mono", "Tlwg Typewriter", "Tlwg Typist",
+)  # fmt: skip
+_ALONE = ["a", "I", "&", "-", "of", "to", "in", "1", "2", "A", "x", "/", "+", "=", "the", "at", "and", "for", "is",
+          "on", "by", "or", "( )", "____", "...", ":", "$", "#", "%", "No.", "_"]  # fmt: skip
 
 
 class LineRenderer:
@@ -39,9 +54,10 @@ class LineRenderer:
         for face in inspect_fonts(fonts):
             families.setdefault(face.family, []).append(face)
         self._families = list(families.values())
-        self._typewriters = [
-            faces for faces in self._families if any(_is_monospaced(face) for face in faces[:1])
-        ] or self._families
+        self._book_faces, self._typewriters = (
+            [families[name] for name in names if name in families] or self._families
+            for names in (_BOOK_FACES, _TYPEWRITERS)
+        )
         self.seed = seed
         self._corpus = Corpus()
         self._bank = TextureBank(seed=1)
@@ -59,10 +75,11 @@ class LineRenderer:
         face = self._face(rng, document)
         size = rng.choice(_SIZES)
         cap = face.cap_height * size
-        words = [word for _ in range(_word_count(rng)) if (word := self._word(rng, face))]
+        case = rng.choice([None, str.upper, str.lower, str.capitalize]) if document else None
+        words = [word for _ in range(_word_count(rng)) if (word := self._word(rng, face, case))]
         if not words:
             return None
-        canvas, spans, baseline, above, below = self._draw(rng, words, face, size, cap)
+        canvas, spans, baseline, above, below = self._draw(rng, words, face, size, cap, document)
         if canvas.shape[1] > _WIDEST * size / 40:
             return None
         canvas, spans = _tilt(rng, canvas, spans, baseline - cap / 2)
@@ -74,40 +91,46 @@ class LineRenderer:
         bottom = baseline + below + cap * rng.uniform(-0.04, 0.35)
         left = spans[0][0] - cap * rng.uniform(-0.03, 0.6)
         right = spans[-1][1] + cap * rng.uniform(-0.03, 0.6)
-        target = min(max(math.exp(rng.gauss(2.65, 0.4)), 6.5), 36.0)  # height of capitals in the crop
+        target = min(max(math.exp(rng.gauss(2.6, 0.4)), 6.5), 36.0)  # height of capitals in the crop
         scale = target / cap
-        width, height = round((right - left) * scale), round((bottom - top) * scale)
+        along = scale * (rng.uniform(0.72, 1.25) if rng.random() < 0.5 else 1.0)
+        width, height = round((right - left) * along), round((bottom - top) * scale)
         if width < 4 or height < 5:
             return None
-        view = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
+        view = np.array([[along, 0, -left * along], [0, scale, -top * scale]])
         shrunk = scale < 0.7
         mask = cv2.warpAffine(canvas if not shrunk else cv2.blur(canvas, (2, 2)), view, (width, height))
-        spans = [((a - left) * scale, (b - left) * scale) for a, b in spans]
+        spans = [((a - left) * along, (b - left) * along) for a, b in spans]
+        if rng.random() < 0.02:  # what a detector took for text
+            mask, spans = np.zeros_like(mask), []
         crop = self._document(rng, mask, target) if document else self._scene(rng, mask, target)
-        return crop, spans
+        return None if crop is None else (crop, spans)
 
     def _face(self, rng: Random, document: bool) -> Face:
-        families = self._typewriters if document and rng.random() < 0.3 else self._families
+        draw = rng.random() if document else 1.0
+        families = self._typewriters if draw < 0.3 else self._book_faces if draw < 0.75 else self._families
         return rng.choice(rng.choice(families))
 
-    def _word(self, rng: Random, face: Face) -> str:
+    def _word(self, rng: Random, face: Face, case: Callable[[str], str] | None) -> str:
         draw = rng.random()
-        if draw < 0.12:  # what stands alone in forms and sentences
-            word = rng.choice(
-                ["a", "I", "&", "-", "of", "to", "in", "1", "2", "A", "x", "/", "+", "=", "the", "at", "•"]
-            )
+        if draw < 0.2:  # what stands alone in forms and sentences
+            word = rng.choice(_ALONE)
         else:
             word = self._corpus(rng)
-            if draw < 0.3:
+            if draw < 0.35:
                 word += rng.choice([",", ".", ":", ";", ")", "?"])
-        if rng.random() < 0.5:
+            elif draw < 0.38:
+                word = rng.choice("($*#") + word
+        if case:
+            word = case(word)
+        elif rng.random() < 0.5:
             word = word.lower() if rng.random() < 0.5 else word.capitalize()
         if not set(word) <= set(face.characters) and set(word.upper()) <= set(face.characters):
             word = word.upper()
-        return "".join(char for char in word if char in face.characters)
+        return "".join(char for char in word if char in face.characters or char == " ")
 
     def _draw(
-        self, rng: Random, words: list[str], face: Face, size: int, cap: float
+        self, rng: Random, words: list[str], face: Face, size: int, cap: float, document: bool
     ) -> tuple[np.ndarray, list[tuple[float, float]], float, float, float]:
         font = load_font(face.path, size)
         draw = rng.random()
@@ -117,17 +140,21 @@ class LineRenderer:
         elif draw < 0.24:
             tracking = cap * rng.uniform(0.3, 0.9)
         elif draw < 0.34:
-            tracking = -cap * rng.uniform(0.01, 0.05)
+            tracking = -cap * rng.uniform(0.01, 0.06)
         natural = font.getlength(" ") or 0.35 * cap
-        blank = max(natural * rng.uniform(0.75, 1.3), 0.2 * cap) + 1.6 * max(tracking, 0)
-        if rng.random() < 0.1:  # squeezed until blanks are barely wider than letters' own distances
-            blank = max(0.16 * cap, 0.55 * natural) + 1.7 * max(tracking, 0)
+        blank = max(natural * rng.uniform(0.7, 1.3), 0.18 * cap) + 1.6 * max(tracking, 0)
+        if rng.random() < (0.25 if document else 0.1):  # squeezed until barely wider than letters' own distances
+            blank = max(0.14 * cap, rng.uniform(0.45, 0.75) * natural) + 1.7 * max(tracking, 0)
         justified = rng.uniform(0, 0.35) * cap if rng.random() < 0.3 else 0.0
         columns = rng.random() < 0.15
 
         margin = int(3 * cap)
-        pieces, spans, x = [], [], float(margin)
+        pieces, spans, boxes, x = [], [], [], float(margin)
         for word in words:
+            if rng.random() < (0.02 if document else 0.0):  # a box to tick or to fill in
+                spans.append((x, x + cap * rng.uniform(0.7, 2.5)))
+                boxes.append(spans[-1])
+                x = spans[-1][1] + max(blank, 0.35 * cap)
             pieces.append((x, word))
             if tracking:
                 advance = sum(font.getlength(char) + tracking for char in word) - tracking
@@ -148,9 +175,11 @@ class LineRenderer:
                     x += font.getlength(char) + tracking
             else:
                 pen.text((x, baseline), word, fill=255, font=font, anchor="ls")
+        for begin, stop in boxes:
+            pen.rectangle([begin, baseline - cap, stop, baseline], outline=255, width=max(1, round(0.08 * cap)))
         rows = np.flatnonzero(np.asarray(image).any(axis=1))
         above, below = (baseline - rows[0], rows[-1] + 1 - baseline) if len(rows) else (cap, 0.0)
-        self._surroundings(rng, pen, words, font, (margin, spans[-1][1]), baseline, cap)
+        self._surroundings(rng, pen, words, font, spans, baseline, cap, document)
         return np.asarray(image), spans, baseline, above, below
 
     def _surroundings(
@@ -159,32 +188,45 @@ class LineRenderer:
         pen: ImageDraw.ImageDraw,
         words: list[str],
         font: ImageFont.FreeTypeFont,
-        ends: tuple[float, float],
+        spans: list[tuple[float, float]],
         baseline: float,
         cap: float,
+        document: bool,
     ) -> None:
         """Rules, boxes and other lines."""
-        left, right = ends
-        thick = max(1, round(cap * rng.uniform(0.03, 0.12)))
-        if rng.random() < 0.18:
-            y = baseline + cap * rng.uniform(0.12, 0.45)
-            start, end = (left - 3 * cap, right + 3 * cap)
+        left, right = spans[0][0], spans[-1][1]
+        often = 1.6 if document else 0.7
+
+        def rule(start: tuple[float, float], end: tuple[float, float]) -> None:
+            pen.line([start, end], fill=255, width=max(1, round(cap * rng.uniform(0.03, 0.14))))
+
+        if rng.random() < 0.18 * often:
+            y = baseline + cap * rng.uniform(0.08, 0.45)
+            begin, stop = left - 3 * cap, right + 3 * cap
             if rng.random() < 0.4:
-                start, end = sorted((rng.uniform(left, right), rng.choice([left, right])))
-            pen.line([(start, y), (end, y)], fill=255, width=thick)
-        if rng.random() < 0.08:
-            y = baseline - cap * rng.uniform(1.2, 1.6)
-            pen.line([(left - 3 * cap, y), (right + 3 * cap, y)], fill=255, width=thick)
-        if rng.random() < 0.06:
+                begin, stop = sorted((rng.uniform(left, right), rng.choice([left, right])))
+            rule((begin, y), (stop, y + (rng.uniform(-0.1, 0.1) * cap if rng.random() < 0.3 else 0)))
+        if rng.random() < 0.12 * often:
+            y = baseline - cap * rng.uniform(1.1, 1.6)
+            rule((left - 3 * cap, y), (right + 3 * cap, y))
+        if rng.random() < 0.02 * often:
+            y = baseline - cap * rng.uniform(0.3, 0.6)
+            rule((left, y), (rng.uniform(left, right), y))
+        if rng.random() < 0.08 * often:
             for x in (left - cap * rng.uniform(0.2, 0.5), right + cap * rng.uniform(0.2, 0.5)):
-                pen.line([(x, baseline - 2 * cap), (x, baseline + cap)], fill=255, width=thick)
+                if rng.random() < 0.7:
+                    rule((x, baseline - 2 * cap), (x, baseline + cap))
+        for before, after in pairwise(spans):
+            if after[0] - before[1] > 0.6 * cap and rng.random() < 0.05 * often:
+                x = rng.uniform(before[1] + 0.2 * cap, after[0] - 0.2 * cap)
+                rule((x, baseline - 2 * cap), (x, baseline + cap))
         for direction in (-1, 1):
             if rng.random() < 0.2:
                 other = " ".join(rng.sample(words, len(words)))
                 y = baseline + direction * cap * rng.uniform(1.5, 2.1)
                 pen.text((left - rng.uniform(-2, 2) * cap, y), other, fill=255, font=font, anchor="ls")
 
-    def _document(self, rng: Random, mask: np.ndarray, cap: float) -> np.ndarray:
+    def _document(self, rng: Random, mask: np.ndarray, cap: float) -> np.ndarray | None:
         ink: np.ndarray = mask.astype(np.float32) / 255
         draw = rng.random()
         if draw < 0.3:  # worn type, fat or thin copies
@@ -198,6 +240,8 @@ class LineRenderer:
             ink = (ink + noise > rng.uniform(0.3, 0.6)).astype(np.float32)
             if rng.random() < 0.7:
                 ink = cv2.GaussianBlur(ink, (0, 0), rng.uniform(0.3, 0.8))
+        if ink.sum() < 0.4 * mask.sum() / 255:
+            return None  # all but gone
         dots = rng.random() < 0.15
         if dots:
             ink = np.maximum(ink, (self._bank.white(rng, height, width)[:, :, 0] > 2.9) * np.float32(0.9))
@@ -219,11 +263,6 @@ class LineRenderer:
         style = choose_style(rng)
         image = paint(rng, style, self._bank, layers(style, mask, cap, None))
         return degrade(rng, self._bank, image, cap, style.contrast)
-
-
-def _is_monospaced(face: Face) -> bool:
-    font = load_font(face.path, _SIZES[2])
-    return abs(font.getlength("i") - font.getlength("M")) < 1
 
 
 def _word_count(rng: Random) -> int:

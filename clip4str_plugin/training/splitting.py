@@ -21,7 +21,7 @@ __all__ = ["batches", "main", "targets"]
 
 _WIDEST = 640
 # Blanks are shown to the network at least this many answers wide, however narrow they are.
-_NARROWEST = 1.5
+_NARROWEST = 2.5
 
 
 def targets(spans: list[tuple[float, float]], columns: int) -> tuple[np.ndarray, np.ndarray]:
@@ -46,7 +46,7 @@ def targets(spans: list[tuple[float, float]], columns: int) -> tuple[np.ndarray,
     for start, end in zip(starts, ends):
         covered += np.clip(np.minimum(left + 1, end) - np.maximum(left, start), 0, 1)
     covered = np.minimum(covered, 1)
-    between = (left + 1 > ends[0]) & (left < starts[-1])
+    between = (left + 1 > ends[0]) & (left < starts[-1]) if spans else np.zeros(columns, bool)
     weight = np.where(covered > 0.5, 1.0, np.where(between, 3.0, 0.5)).astype(np.float32)
     return covered, weight
 

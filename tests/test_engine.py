@@ -120,7 +120,8 @@ def test_auto_without_openvino(golden_checkpoint, monkeypatch):
     ("arguments", "message"),
     [
         (("fp16",), "precision is 'fp16'; known are fp32, bf16, int8, auto"),
-        (("fp32", "tensorrt"), "engine is 'tensorrt'; known are auto, torch, openvino"),
+        (("fp32", "tensorrt"), "engine is 'tensorrt'; known are auto, torch, openvino, cuda_graphs"),
+        (("bf16", "cuda_graphs"), "CUDA graphs need a model on a GPU, not on cpu"),
         (("int8", "torch"), "int8 needs OpenVINO"),
     ],
 )

@@ -19,7 +19,7 @@ __all__ = ["PRECISIONS", "Engine", "Precision", "set_precision"]
 logger = logging.getLogger(__name__)
 
 Precision = Literal["fp32", "bf16", "int8", "auto"]
-Engine = Literal["auto", "torch", "openvino"]
+Engine = Literal["auto", "torch", "openvino", "cuda_graphs"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 
@@ -49,7 +49,8 @@ def set_precision(
         model: in float32, evaluation mode and on its device. With ``bf16`` and ``int8`` its weights are rounded to
             bfloat16 where the processor computes in it.
         precision: as above.
-        engine: "openvino" or "torch" to insist on one.
+        engine: "openvino" or "torch" to insist on one; "cuda_graphs" for PyTorch with decoding steps that are replayed
+            as CUDA graphs (opt-in, since no GPU has measured it yet).
         calibration: for ``int8``, crops (as a Recognizer takes them) like those to be read; the range of the
             activations is measured on them. By default words are rendered.
 
@@ -68,6 +69,8 @@ def set_precision(
     if engine == "openvino" and not (on_cpu and installed):
         why = "is not installed: pip install 'clip4str-plugin[openvino]'" if on_cpu else "only serves the CPU"
         raise EngineError(f"OpenVINO {why}")
+    if engine == "cuda_graphs" and model.device.type != "cuda":
+        raise EngineError(f"CUDA graphs need a model on a GPU, not on {model.device.type}: move it there first")
     use_openvino = on_cpu and installed and engine != "torch"
     if precision == "int8" and not use_openvino:
         raise EngineError(
@@ -78,6 +81,7 @@ def set_precision(
     chosen = ("bf16" if _computes_in_bf16(model.device) else "fp32") if precision == "auto" else precision
 
     model.engine = None
+    model.fixed_steps = engine == "cuda_graphs"
     if use_openvino:
         from clip4str_plugin.engines.openvino import OpenVinoEncoders
 

@@ -74,6 +74,7 @@ class CLIP4STR(nn.Module):
         tokenizer: maps text to token ids and logits to text.
         caption_tokenizer: maps captions to the text encoder's ids.
         engine: what computes the two encoders instead of PyTorch; see ``engines.set_precision``.
+        fixed_steps: decode in steps that a GPU can replay as a graph; see there as well.
     """
 
     def __init__(self, config: CLIP4STRConfig) -> None:
@@ -84,6 +85,7 @@ class CLIP4STR(nn.Module):
         self.caption_tokenizer = build_caption_tokenizer(config)
         self.clip_model = build_clip(config)
         self.engine: Encoders | None = None
+        self.fixed_steps = False
         self.adapter = build_adapter(config)
         self.visual_decoder = self._decoder(config.visual_width)
         if config.cross_branch:
@@ -219,7 +221,7 @@ class CLIP4STR(nn.Module):
 
         def search(decoder: Decoder) -> Search:
             ids = self.tokenizer
-            return Search(decoder, ids.bos_id, ids.eos_id, positions, max_length is None, forbidden)
+            return Search(decoder, ids.bos_id, ids.eos_id, positions, max_length is None, forbidden, self.fixed_steps)
 
         memory = self.encode_image(images)
         visual_memory = self.visual_decoder.memory_keys_values(memory)

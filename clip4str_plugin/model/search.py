@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from clip4str_plugin.model.decoder import Decoder, KeysValues, select_rows
+from clip4str_plugin.model.fixed_steps import FixedSteps
 
 __all__ = ["Search"]
 
@@ -29,6 +30,7 @@ class Search:
         positions: T, the longest text plus its end token.
         early_stop: a crop's length ends with its first end token; otherwise every crop takes all positions.
         forbidden: (C,) bool, classes never to be predicted.
+        fixed_steps: decode step by step with shapes that never change, see ``fixed_steps.FixedSteps``.
     """
 
     decoder: Decoder
@@ -37,6 +39,7 @@ class Search:
     positions: int
     early_stop: bool = True
     forbidden: Tensor | None = None
+    fixed_steps: bool = False
 
     def greedy(self, memory: list[KeysValues], lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Decode one position after another; crops that have ended leave the batch.
@@ -48,6 +51,8 @@ class Search:
         Returns:
             logits (N, longest length, C) and the lengths.
         """
+        if self.fixed_steps and len(memory[0][0]):
+            return self._greedy_in_fixed_steps(memory, lengths)
         n, device = len(memory[0][0]), memory[0][0].device
         own_lengths = lengths is None
         lengths = torch.full((n,), self.positions, device=device) if lengths is None else lengths
@@ -72,6 +77,22 @@ class Search:
             if own_lengths and self.early_stop:
                 ended = (tokens == self.eos_id) & (lengths[rows] > i)
                 lengths[rows] = torch.where(ended, i + 1, lengths[rows])
+        return self._cut(logits, lengths), lengths
+
+    def _greedy_in_fixed_steps(self, memory: list[KeysValues], lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        steps = FixedSteps.of(self.decoder, memory, self.bos_id, self.forbidden)
+        logits = self.blank(len(steps.tokens), self.positions, steps.logits)
+        ended = torch.zeros_like(steps.tokens, dtype=torch.bool)
+        between = _STEPS_BETWEEN_CHECKS.get(logits.device.type, 1)
+        last = self.positions if lengths is None else int(lengths.max())
+        for i in range(last):
+            if lengths is None and self.early_stop and i % between == 0 and bool(ended.all()):
+                break
+            steps.advance(self.decoder)
+            logits[:, i] = steps.logits
+            ended |= steps.tokens == self.eos_id
+        if lengths is None:
+            lengths = self._ends(logits) if self.early_stop else torch.full_like(steps.tokens, self.positions)
         return self._cut(logits, lengths), lengths
 
     def check(self, memory: list[KeysValues], guess: Tensor, lengths: Tensor) -> Tensor:

@@ -1,15 +1,18 @@
-"""Where the time of a recognition goes, as a stacked bar: ``python benchmarks/stages.py [--svg FILE]``.
+"""Where the time goes, as stacked bars: ``python benchmarks/stages.py [--pages FOLDER] [--svg FILE]``.
 
-The published way and ours in several precisions, stage by stage, on the model of ``speed.py``.
+Without ``--pages`` a recognition, on the model of ``speed.py``: the published way and ours in several precisions. With
+it whole pages and the embedded model: RapidOCR, our Reader with ONNX Runtime and PyTorch alone, and with OpenVINO.
 """
 
 import argparse
 import copy
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from speed import arranged, published
 
@@ -22,6 +25,10 @@ STAGES = {
     "text encoder": "#dd8452",
     "memory projections": "#55a868",
     "decoders": "#c44e52",
+    "detection": "#4c72b0",
+    "splitting and straightening": "#55a868",
+    "reading direction": "#dd8452",
+    "recognition": "#c44e52",
     "rest": "#bbbbbb",
 }
 
@@ -63,40 +70,88 @@ def watch(model: Any, now: Callable[[], float]) -> Stopwatch:
     return watch
 
 
+def recognition(args: argparse.Namespace, now: Callable[[], float]) -> dict[str, dict[str, float]]:
+    """Return milliseconds a crop by way and stage."""
+    reference = arranged(args.geometry, disagree=False)
+    images = torch.rand(args.batch_size, 3, *reference.config.image_size) * 2 - 1
+    plain = copy.deepcopy(reference)
+    ways = {"published way": (watch(plain, now), lambda: published(plain, images))}
+    for spec in args.engines:
+        engine, _, precision = spec.partition(":")
+        model = set_precision(copy.deepcopy(reference), precision, engine)
+        ways[f"{precision}, {engine}"] = watch(model, now), lambda m=model: m.generate(images, complete=False)
+    return measure(ways, now, args.rounds, args.batch_size)
+
+
+def whole_pages(args: argparse.Namespace, now: Callable[[], float]) -> dict[str, dict[str, float]]:
+    """Return milliseconds a page by system and stage."""
+    from PIL import Image
+    from rapidocr import EngineType, RapidOCR
+
+    from clip4str_plugin import Reader, load_detector, load_model, reader
+
+    paths = sorted(p for p in Path(args.pages).iterdir() if p.suffix.lower() in (".jpg", ".jpeg", ".png"))[: args.limit]
+    pages = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
+    engine = RapidOCR(params={"Global.log_level": "error"})
+    engine(pages[0][..., ::-1])  # loads what is loaded at the first call
+    theirs = Stopwatch(now)
+    theirs.wrap(engine, "text_det", "detection")
+    theirs.wrap(engine, "text_cls", "reading direction")
+    theirs.wrap(engine, "text_rec", "recognition")
+    ways: dict[str, tuple[Stopwatch, Callable[[], Any]]] = {
+        "RapidOCR": (theirs, lambda: [engine(page[..., ::-1]) for page in pages])
+    }
+    plain = load_detector("rapidocr", engine_type=EngineType.ONNXRUNTIME)
+    readers = {"ours, plain": Reader(plain, load_model("tiny")), "ours": Reader()}
+    for name, own in readers.items():
+        stopwatch = Stopwatch(now)
+        stopwatch.wrap(own, "detector", "detection")
+        stopwatch.wrap(own, "recognizer", "recognition")
+        stopwatch.wrap(reader, "_cut", "splitting and straightening")
+        # One page at a time, so that no two stages run at once.
+        ways[name] = stopwatch, lambda own=own: [list(own.stream([page])) for page in pages]
+    return measure(ways, now, args.rounds, len(pages))
+
+
+def measure(
+    ways: dict[str, tuple[Stopwatch, Callable[[], Any]]], now: Callable[[], float], rounds: int, count: int
+) -> dict[str, dict[str, float]]:
+    """Let the ways take turns; return milliseconds by way and stage for each of ``count`` images."""
+    seconds: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
+    with torch.inference_mode():
+        for turn in range(rounds + 1):
+            for name, (stopwatch, run) in ways.items():
+                stopwatch.seconds.clear()
+                begin = now()
+                run()
+                total = now() - begin
+                if turn:  # the first warms up
+                    rest = total - sum(stopwatch.seconds.values())
+                    seconds[name].append({**stopwatch.seconds, "rest": rest})
+    bars = {}
+    for name, turns in seconds.items():
+        stages = [stage for stage in STAGES if stage in turns[0]]
+        bars[name] = {s: 1000 / count * float(np.median([turn.get(s, 0.0) for turn in turns])) for s in stages}
+        print(name.ljust(20), ", ".join(f"{stage} {value:.1f}" for stage, value in bars[name].items()), "ms each")
+    return bars
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--geometry", choices=list(GEOMETRIES), default="base16")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
-    parser.add_argument("--engines", nargs="+", default=["torch:fp32", "openvino:bf16", "openvino:int8"])
+    parser.add_argument("--engines", nargs="+", default=["torch:fp32", "openvino:fp32", "openvino:bf16"])
+    parser.add_argument("--pages", metavar="FOLDER", help="pages in place of crops")
+    parser.add_argument("--limit", type=int, default=20, help="pages (default: %(default)s)")
     parser.add_argument("--svg", help="file for the picture")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
     now = {"wall": time.perf_counter, "cpu": time.process_time}[args.clock]
-    reference = arranged(args.geometry, disagree=False)
-    images = torch.rand(args.batch_size, 3, *reference.config.image_size) * 2 - 1
-    ways: dict[str, tuple[Stopwatch, Callable[[], Any]]] = {}
-    for spec in args.engines:
-        engine, _, precision = spec.partition(":")
-        model = set_precision(copy.deepcopy(reference), precision, engine)
-        ways[f"{precision}, {engine}"] = watch(model, now), lambda m=model: m.generate(images, complete=False)
-    plain = copy.deepcopy(reference)
-    ways = {"published way": (watch(plain, now), lambda: published(plain, images)), **ways}
-    bars: dict[str, dict[str, float]] = {}
-    with torch.inference_mode():
-        for name, (stopwatch, decode) in ways.items():
-            decode()
-            stopwatch.seconds.clear()
-            begin = now()
-            for _ in range(args.rounds):
-                decode()
-            total = now() - begin
-            stopwatch.seconds["rest"] = total - sum(stopwatch.seconds.values())
-            bars[name] = {s: 1000 * stopwatch.seconds[s] / args.rounds / args.batch_size for s in STAGES}
-            print(name.ljust(20), ", ".join(f"{stage} {value:.1f}" for stage, value in bars[name].items()), "ms a crop")
+    bars = whole_pages(args, now) if args.pages else recognition(args, now)
     if args.svg:
         with open(args.svg, "w", encoding="utf-8") as file:
             file.write(picture(bars))
@@ -123,11 +178,15 @@ def picture(bars: dict[str, dict[str, float]]) -> str:
             x += value * scale
         out.append(f'<text x="{x + 6:.1f}" y="{y + 17}">{sum(bar.values()):.0f} ms</text>')
     x, y = float(left), len(bars) * row + 14
-    for stage in STAGES:
+    for stage in _stages(list(bars.values())):
         out.append(box(x, y, 12, 12, stage, stage))
         out.append(f'<text x="{x + 16}" y="{y + 11}">{stage}</text>')
-        x += 30 + 8 * len(stage)
+        x += 30 + 7 * len(stage)
     return "\n".join([*out, "</svg>"]) + "\n"
+
+
+def _stages(bars: Sequence[dict[str, float]]) -> list[str]:
+    return [stage for stage in STAGES if any(stage in bar for bar in bars)]
 
 
 if __name__ == "__main__":

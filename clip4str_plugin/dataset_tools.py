@@ -1,9 +1,11 @@
-"""Checking sets of labelled crops, and turning folders with labels.tsv into LMDB sets and back."""
+"""Checking and splitting sets of labelled crops, and turning folders with labels.tsv into LMDB sets and back."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,7 +19,7 @@ from clip4str_plugin.datasets import LABELS, WordDataset, open_dataset, open_env
 from clip4str_plugin.errors import DatasetError
 from clip4str_plugin.model.config import CHARSET_94
 
-__all__ = ["DataReport", "check_dataset", "convert"]
+__all__ = ["DataReport", "check_dataset", "convert", "split"]
 
 _MAP_SIZE = 1 << 40  # the most an LMDB set may grow to; on disk it takes what it needs
 _BATCH = 1000
@@ -126,10 +128,8 @@ def convert(source: str | Path, target: str | Path, to: str) -> dict[str, int]:
     if to not in ("lmdb", "folder"):
         raise DatasetError(f"convert to {to!r}: use lmdb or folder")
     target = Path(target)
-    if target.exists() and any(target.iterdir()):
-        raise DatasetError(f"{target}: exists and is not empty; name a new folder")
     open_dataset(source, on_error="skip")  # the clear error, before anything is written
-    target.mkdir(parents=True, exist_ok=True)
+    _make_new(target)
     counts = {"written": 0, "skipped": 0}
     entries = _raw_folder(Path(source)) if (Path(source) / LABELS).is_file() else _raw_lmdb(Path(source))
     writer = _LmdbWriter(target) if to == "lmdb" else _FolderWriter(target)
@@ -144,6 +144,104 @@ def convert(source: str | Path, target: str | Path, to: str) -> dict[str, int]:
         shutil.rmtree(target)
         raise DatasetError(f"{source}: holds no entry with image and label")
     return counts
+
+
+def split(
+    source: str | Path, train: str | Path, held_out: str | Path, part: int = 3, group: str | None = None
+) -> dict[str, dict[str, int]]:
+    r"""Split a set into a part to train on and a part to measure on.
+
+    Where a sample goes follows from a hash of its name alone, so that it does not change when samples are added, and is
+    the same on every machine. The parts of a folder list its images where they are; those of LMDB sets are copies.
+
+    Args:
+        source: folder with ``labels.tsv``, or with LMDB sets at any depth.
+        train: new folder.
+        held_out: new folder, which gets about one ``part``-th of the samples.
+        part: at least 2.
+        group: regular expression; samples in whose names it matches the same text (its first group, if it has one) stay
+            together, such as the words of one photo: ``r"(\d+)_\d+\.png$"``. Names are the files of ``labels.tsv``, or
+            in LMDB sets ``path/image-000000001``.
+
+    Returns:
+        for "train" and "held_out" how many ``samples`` and ``groups`` each got.
+
+    Raises:
+        DatasetError: the source cannot be opened, a target exists, ``group`` is no regular expression or does not match
+            a name, or a part would be empty.
+    """
+    source, targets = Path(source), [Path(train), Path(held_out)]
+    if part < 2:
+        raise DatasetError(f"part {part}: has to be at least 2, one part-th of the set is held out")
+    try:
+        pattern = re.compile(group) if group is not None else None
+    except re.error as error:
+        raise DatasetError(f"group {group!r}: is not a regular expression ({error})") from None
+    open_dataset(source, on_error="skip")
+    is_folder = (source / LABELS).is_file()
+    names = list(_folder_lines(source)) if is_folder else list(_lmdb_names(source))
+    groups: tuple[set[str], set[str]] = (set(), set())
+    chosen: list[bool] = []
+    for name, *_ in names:
+        key = _group_of(name, pattern)
+        digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
+        chosen.append(int.from_bytes(digest, "big") % part == 0)
+        groups[chosen[-1]].add(key)
+    if not all(groups):
+        lacking = targets[bool(groups[0])]
+        raise DatasetError(f"{lacking}: would get none of the {len(groups[0] | groups[1])} groups of {source}")
+    for target in targets:
+        _make_new(target)
+    if is_folder:
+        for target, wanted in zip(targets, (False, True)):
+            rows = [(name, text) for (name, text), c in zip(names, chosen) if c == wanted]
+            lines = [f"{Path(os.path.relpath(source / name, target)).as_posix()}\t{text}\n" for name, text in rows]
+            (target / LABELS).write_text("".join(lines), encoding="utf-8", newline="\n")
+    else:
+        writers = [_LmdbWriter(target) for target in targets]
+        counts = [0, 0]
+        for (image, text), c in zip(_raw_lmdb(source), chosen):
+            if image and text is not None:
+                counts[c] += 1
+                writers[c].add(counts[c], image, text)
+        for writer, count in zip(writers, counts):
+            writer.close(count)
+    return {
+        name: {"samples": chosen.count(wanted), "groups": len(groups[wanted])}
+        for name, wanted in (("train", False), ("held_out", True))
+    }
+
+
+def _group_of(name: str, pattern: re.Pattern[str] | None) -> str:
+    if pattern is None:
+        return name
+    found = pattern.search(name)
+    if found is None:
+        raise DatasetError(f"group {pattern.pattern!r}: does not match the name {name!r}")
+    return str(found[1] if pattern.groups and found[1] is not None else found[0])
+
+
+def _make_new(target: Path) -> None:
+    """Make a folder that must not hold anything yet."""
+    if target.exists() and any(target.iterdir()):
+        raise DatasetError(f"{target}: exists and is not empty; name a new folder")
+    target.mkdir(parents=True, exist_ok=True)
+
+
+def _folder_lines(root: Path) -> Iterator[tuple[str, str]]:
+    for line in (root / LABELS).read_text(encoding="utf-8-sig").split("\n"):
+        name, tab, text = line.partition("\t")
+        if tab:
+            yield name, text
+
+
+def _lmdb_names(root: Path) -> Iterator[tuple[str]]:
+    """Name the entries in the order of ``_raw_lmdb``."""
+    for part in sorted(p.parent for p in root.rglob("data.mdb")):
+        with open_environment(part).begin() as transaction:
+            count = int(transaction.get(b"num-samples"))
+        folder = part.relative_to(root).as_posix()
+        yield from ((f"{folder}/image-{number:09d}",) for number in range(1, count + 1))
 
 
 def _raw_folder(root: Path) -> Iterator[tuple[bytes | None, str | None]]:

@@ -1,4 +1,4 @@
-"""Checking and converting sets of labelled crops."""
+"""Checking, splitting and converting sets of labelled crops."""
 
 import json
 import shutil
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from clip4str_plugin.cli import main
-from clip4str_plugin.dataset_tools import check_dataset, convert
+from clip4str_plugin.dataset_tools import check_dataset, convert, split
 from clip4str_plugin.datasets import open_dataset
 from clip4str_plugin.errors import DatasetError
 from tests.word_sets import write_folder
@@ -69,3 +69,79 @@ def test_commands(words, tmp_path, capsys):
     assert main(["data", "convert", str(words), str(tmp_path / "new"), "--to", "folder"]) == 0
     assert "3 entries written" in capsys.readouterr().out
     assert main(["data", "check", str(tmp_path / "nowhere")]) == 1
+
+
+# ---- splitting ----------------------------------------------------------------------------------------------
+
+
+def contents(folder):
+    dataset = open_dataset(folder)
+    return [(dataset[i][0].tobytes(), dataset.label(i)) for i in range(len(dataset))]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Thirty photos of three words each."""
+    folder = write_folder(tmp_path / "set", [f"word{i}" for i in range(90)])
+    rows = []
+    for i in range(90):
+        (folder / f"{i:05d}.png").rename(folder / f"{i // 3}_{i % 3}.png")
+        rows.append(f"{i // 3}_{i % 3}.png\tword{i}\n")
+    (folder / "labels.tsv").write_text("".join(rows), encoding="utf-8")
+    return folder
+
+
+def test_split_parts_the_words_and_keeps_photos_together(photos, tmp_path, capsys):
+    into = [str(tmp_path / "deep" / "train"), str(tmp_path / "held")]
+    assert main(["data", "split", str(photos), "--into", *into, "--group", r"(\d+)_\d+\.png$"]) == 0
+    train, held = (contents(folder) for folder in into)
+    assert sorted(train + held) == sorted(contents(photos))
+    numbers = [{int(label[4:]) // 3 for _, label in part} for part in (train, held)]
+    assert numbers[0].isdisjoint(numbers[1])
+    assert len(numbers[0]) + len(numbers[1]) == 30
+    assert not list((tmp_path / "held").glob("*.png"))  # the images stay where they are
+    assert capsys.readouterr().out.splitlines() == [
+        f"{folder}: {3 * len(n)} samples, {len(n)} groups" for folder, n in zip(into, numbers)
+    ]
+
+
+def test_split_depends_on_names_alone(photos, tmp_path):
+    split(photos, tmp_path / "a", tmp_path / "b")
+    lines = (photos / "labels.tsv").read_text().splitlines(keepends=True)
+    (photos / "labels.tsv").write_text("".join(lines[::-1][:80]))  # another order, and some are gone
+    split(photos, tmp_path / "c", tmp_path / "d")
+    before, after = ({label for _, label in contents(tmp_path / name)} for name in ("b", "d"))
+    assert after
+    assert after < before or after == before
+
+
+def test_split_of_lmdb_sets_copies(photos, tmp_path):
+    pytest.importorskip("lmdb")
+    convert(photos, tmp_path / "lmdb", "lmdb")
+    counts = split(tmp_path / "lmdb", tmp_path / "a", tmp_path / "b", part=4)
+    a, b = contents(tmp_path / "a"), contents(tmp_path / "b")
+    assert sorted(a + b) == sorted(contents(photos))
+    assert {name: c["samples"] for name, c in counts.items()} == {"train": len(a), "held_out": len(b)}
+
+
+def test_split_holds_out_about_the_part(tmp_path):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    (folder / "labels.tsv").write_text("".join(f"{i}.png\tw\n" for i in range(3000)))
+    counts = split(folder, tmp_path / "a", tmp_path / "b", part=5)
+    assert abs(counts["held_out"]["samples"] - 600) < 4 * (3000 * 0.2 * 0.8) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"group": "("}, "is not a regular expression"),
+        ({"group": "photo"}, "does not match the name '0_0.png'"),
+        ({"part": 1}, "at least 2"),
+        ({"group": "png"}, "would get none of the 1 groups"),
+    ],
+)
+def test_splits_that_cannot_be(photos, tmp_path, options, message):
+    with pytest.raises(DatasetError, match=message):
+        split(photos, tmp_path / "a", tmp_path / "b", **options)
+    assert not (tmp_path / "a").exists()

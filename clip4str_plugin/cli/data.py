@@ -1,4 +1,4 @@
-"""``clip4str data``: check sets of labelled crops before training, and convert them."""
+"""``clip4str data``: check sets of labelled crops before training, split and convert them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     convert.add_argument("source", metavar="SOURCE")
     convert.add_argument("target", metavar="TARGET", help="new folder")
     convert.add_argument("--to", choices=["lmdb", "folder"], required=True)
+    split = actions.add_parser("split", help="split a set into a part to train on and a held-out part, by their names")
+    split.add_argument("source", metavar="SET", help="folder with labels.tsv, or with LMDB sets below")
+    split.add_argument("--into", nargs=2, required=True, metavar=("TRAIN", "HELD_OUT"), help="new folders")
+    split.add_argument(
+        "--part", type=int, default=3, metavar="N", help="hold out about one N-th of the samples (default: %(default)s)"
+    )
+    split.add_argument(
+        "--group",
+        metavar="REGEX",
+        help=r"keep samples together in whose names this (or its first group) matches the same text, for example "
+        r"'(\d+)_\d+\.png$' for the words of one photo",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check or convert; 1 if a set is not fit for use."""
-    from clip4str_plugin.dataset_tools import DataReport, check_dataset, convert
+    """Check, split or convert; 1 if a set is not fit for use."""
+    from clip4str_plugin.dataset_tools import DataReport, check_dataset, convert, split
     from clip4str_plugin.model.config import CHARSET_94
 
     if args.action == "convert":
@@ -36,6 +48,12 @@ def run(args: argparse.Namespace) -> int:
         print(
             f"{args.target}: {counts['written']} entries written, {counts['skipped']} without image or label left out"
         )
+        return 0
+
+    if args.action == "split":
+        parts = split(args.source, *args.into, args.part, args.group)
+        for folder, part in zip(args.into, parts.values()):
+            print(f"{folder}: {part['samples']} samples" + (f", {part['groups']} groups" if args.group else ""))
         return 0
 
     def text(report: DataReport) -> str:

@@ -88,8 +88,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision",
         nargs="+",
         choices=["fp32", "bf16", "int8", "auto"],
-        default=["fp32", "auto"],
-        help="each is measured (default: fp32 auto)",
+        default=["fp32", "bf16"],
+        help="each is measured (default: fp32 bf16)",
     )
     parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: one a core)")

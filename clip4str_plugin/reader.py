@@ -137,7 +137,8 @@ class Reader:
 
     Args:
         detector: the name of an installed detector (see :func:`clip4str_plugin.load_detector`) or a detector.
-        recognizer: a recognizer, a model, or the name or file of one (see :func:`clip4str_plugin.load_model`).
+        recognizer: a recognizer, a model, or the name or file of one (see :func:`clip4str_plugin.load_model`), which
+            then computes in precision "auto" (see :func:`clip4str_plugin.engines.set_precision`).
         orientation: which words are read again in other directions, the likeliest reading winning: ``"off"`` none;
             ``"auto"`` those that stand on end or read badly; ``"on"`` all, at several times the cost.
         page_batch_size: how many pages the detector gets at a time, and whose words are read together; twice as many
@@ -163,7 +164,8 @@ class Reader:
         if page_batch_size < 1:
             raise ValueError(f"page_batch_size is {page_batch_size}; it must be at least 1")
         self.detector = load_detector(detector)
-        self.recognizer = as_recognizer(recognizer)
+        named = {"precision": "auto"} if isinstance(recognizer, (str, Path)) else {}
+        self.recognizer = as_recognizer(recognizer, **named)
         self.orientation = orientation
         self.page_batch_size = page_batch_size
 

@@ -102,13 +102,18 @@ def test_bf16_of_torch(golden_checkpoint, golden_images):
         assert model(golden_images).dtype == torch.float32
 
 
-@pytest.mark.parametrize(("has_bf16", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_auto_says_what_it_chose(golden_checkpoint, monkeypatch, caplog, has_bf16, dtype):
+@pytest.mark.parametrize(
+    ("has_bf16", "large", "dtype"),
+    [(True, 1000, torch.bfloat16), (False, 1000, torch.float32), (True, 10**9, torch.float32)],
+)
+def test_auto_says_what_it_chose(golden_checkpoint, monkeypatch, caplog, has_bf16, large, dtype):
     monkeypatch.setattr(precision_module, "_computes_in_bf16", lambda device: has_bf16)
+    monkeypatch.setattr(precision_module, "_LARGE", large)
     with caplog.at_level(logging.INFO):
         model = set_precision(load_model(golden_checkpoint), "auto", "torch")
     assert model.dtype == dtype
-    assert f"precision {'bf16' if has_bf16 else 'fp32'} (chosen automatically) on cpu with PyTorch" in caplog.text
+    chosen = "bf16" if dtype == torch.bfloat16 else "fp32"
+    assert f"precision {chosen} (chosen automatically) on cpu with PyTorch" in caplog.text
 
 
 def test_auto_without_openvino(golden_checkpoint, monkeypatch):

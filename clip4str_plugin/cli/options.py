@@ -65,7 +65,15 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=["fp32", "bf16", "int8", "auto"],
         default="auto",
-        help="of the arithmetic; int8 is fastest and changes a few readings (default: %(default)s, fp32 or bf16)",
+        help="of the arithmetic; int8 is fastest and changes a few readings (default: %(default)s: bf16 for large "
+        "models where the machine computes in it, else fp32)",
+    )
+    group.add_argument(
+        "--early-exit",
+        type=float,
+        metavar="P",
+        help="approximate: words whose characters are all read with this probability at first sight, 0.99 say, are not "
+        "corrected by the second branch (default: all are)",
     )
     group.add_argument(
         "--batch-size", type=positive, default=32, metavar="N", help="words read at a time (default: %(default)s)"
@@ -126,6 +134,7 @@ def build_recognizer(args: argparse.Namespace, overrides: dict[str, Any] | None 
             model,
             batch_size=args.batch_size,
             precision=args.precision,
+            early_exit=args.early_exit,
             confidence=args.confidence,
             charset=getattr(args, "charset", None),
         )

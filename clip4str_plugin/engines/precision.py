@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 Precision = Literal["fp32", "bf16", "int8", "auto"]
 Engine = Literal["auto", "torch", "openvino", "cuda_graphs"]
+_LARGE = 50_000_000  # parameters
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 
@@ -37,9 +38,12 @@ def set_precision(
     fp32      OpenVINO encoders, differences of about 1e-6  PyTorch, the reference
     bf16      OpenVINO encoders, bfloat16 decoders          PyTorch in bfloat16
     int8      encoders with 8-bit weights and activations   not available
-    auto      bf16 where the processor computes in it       bf16 where the processor or GPU computes in it,
-              (AMX, AVX-512 BF16), else fp32                else fp32
+    auto      large models: bf16 where the processor        large models: bf16 where the processor or GPU
+              computes in it (AMX, AVX-512 BF16); else fp32 computes in it; else fp32
     ========= ============================================= ==============================================
+
+    Large are models of over 50 million parameters, CLIP's own towers. Small ones are fast in fp32, and rounding changes
+    more of their readings.
 
     What ``auto`` chose is logged (logger ``clip4str_plugin.engines.precision``, level INFO). ``int8`` is never chosen
     by itself, since it changes a few readings. OpenVINO's graphs are made once for each set of weights and kept in
@@ -78,7 +82,10 @@ def set_precision(
             if on_cpu
             else f"int8 is for the CPU; use bf16 on {model.device.type}"
         )
-    chosen = ("bf16" if _computes_in_bf16(model.device) else "fp32") if precision == "auto" else precision
+    chosen = precision
+    if precision == "auto":
+        large = sum(weight.numel() for weight in model.parameters()) > _LARGE
+        chosen = "bf16" if large and _computes_in_bf16(model.device) else "fp32"
 
     model.engine = None
     model.fixed_steps = engine == "cuda_graphs"

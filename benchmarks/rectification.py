@@ -1,24 +1,25 @@
 """Straightening measured where the truth is known: words rendered flat, bent onto a page, and straightened again.
 
-    python benchmarks/rectification.py [--words 40] [--fonts FILE ...] [--read]
+    python benchmarks/rectification.py [--words 40] [--fonts FILE ...] [--read tiny PP-OCR]
 
 Prints, for every bend, the median normalised cross-correlation of the straightened crop with the flat word, beside
-docTR's `extract_rcrops` and RapidOCR's `get_rotate_crop_image`. These take four corners and trust the first one; they
-get the corners of the text, or, where it is curved, those of the smallest rectangle around it. Ours is measured twice:
-told that the polygon starts at the text's top left corner, as the others are, and with points that start anywhere,
-the better of upright and upside down. `--read` adds the accuracy of one and the same recognizer, RapidOCR's, on all
-crops.
+docTR's `extract_rcrops`, RapidOCR's `get_rotate_crop_image` and the upright box around the text. The hosts take four
+corners and trust the first one; they get the corners of the text, or, where it is curved, those of the smallest
+rectangle around it, counted from pixel centres as each of them does. Ours is measured twice: told that the polygon
+starts at the text's top left corner, as the others are, and with points that start anywhere, the better of upright and
+upside down. All words but the "level" ones are turned by 0 to 360 degrees. `--read` adds the words that one and the
+same recognizer reads right (letters and digits alone, cases ignored) on all these crops.
 """
 
 import argparse
 import random
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 from known_geometry import CASES, Bent, bend, flat_words, normalised_correlation, shuffled
+from recognizers import RECOGNIZERS
 
 from clip4str_plugin.polygons import minimum_area_rectangle
 from clip4str_plugin.rectification import rectify
@@ -35,11 +36,28 @@ def four_corners(bent: Bent, curved: bool) -> np.ndarray:
     return min(turns, key=lambda turn: float(np.hypot(*(turn - bent.corners).T).sum())).astype(np.float32)
 
 
+def from_pixel_centres(corners: np.ndarray, far: float) -> np.ndarray:
+    """Corners as a host counts them that warps from and to the centres of pixels.
+
+    Args:
+        corners: from the outer corner of the first pixel, top left, top right, bottom right, bottom left, (4, 2)
+        far: where on the last pixel of a row or column the host's far corners are, from its centre: 0 for its centre,
+            1 for the centre of the pixel after it
+    """
+    after, before = np.roll(corners, -1, axis=0) - corners, np.roll(corners, 1, axis=0) - corners
+    after, before = (side / np.hypot(*side.T)[:, None] for side in (after, before))
+    # Inwards along both sides that meet in a corner: half a pixel at the near ends, and what is left at the far ones.
+    near, away = 0.5, 0.5 - far
+    inwards_after = np.array([near, near, away, away])[:, None]
+    inwards_before = np.array([near, away, away, near])[:, None]
+    return (corners + inwards_after * after + inwards_before * before - 0.5).astype(np.float32)
+
+
 def by_doctr(bent: Bent, curved: bool) -> np.ndarray:
     """DocTR's crop of rotated boxes."""
     from doctr.utils.geometry import extract_rcrops
 
-    relative = four_corners(bent, curved) / np.array(bent.page.shape[1::-1], np.float32)
+    relative = from_pixel_centres(four_corners(bent, curved), 0) / np.array(bent.page.shape[1::-1], np.float32)
     return extract_rcrops(bent.page, relative[None])[0]
 
 
@@ -47,44 +65,48 @@ def by_rapidocr(bent: Bent, curved: bool) -> np.ndarray:
     """RapidOCR's crop; PaddleOCR's is the same."""
     from rapidocr.utils.process_img import get_rotate_crop_image
 
-    return get_rotate_crop_image(bent.page, four_corners(bent, curved))
+    return get_rotate_crop_image(bent.page, from_pixel_centres(four_corners(bent, curved), 1))
 
 
-def rapidocr_reader() -> Callable[[list[np.ndarray]], list[str]]:
-    """RapidOCR's own recognizer, from crops to texts."""
-    from rapidocr import RapidOCR
-    from rapidocr.ch_ppocr_rec import TextRecInput
+def by_box(bent: Bent, curved: bool) -> np.ndarray:
+    """The upright box around the text."""
+    left, top = np.floor(bent.polygon.min(axis=0)).astype(int)
+    right, bottom = np.ceil(bent.polygon.max(axis=0)).astype(int)
+    return bent.page[max(top, 0) : bottom, max(left, 0) : right]
 
-    engine = RapidOCR()
-    engine(np.full((64, 64, 3), 255, np.uint8))
-    engine._load_rec_model()
-    return lambda crops: list(engine.text_rec(TextRecInput(img=[crop[:, :, ::-1].copy() for crop in crops])).txts)
+
+def plain(text: str) -> str:
+    return "".join(char for char in text.lower() if char.isalnum())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--words", type=int, default=40, help="words a case")
     parser.add_argument("--fonts", type=Path, nargs="*", default=[], help="font files; by default Pillow's own")
-    parser.add_argument("--read", action="store_true", help="also read all crops with RapidOCR's recognizer")
+    parser.add_argument("--read", nargs="*", default=[], choices=list(RECOGNIZERS), help="also read all crops")
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    reader = rapidocr_reader() if options.read else None
-    names = ("ours", "ours, any start", "docTR", "RapidOCR")
+    readers = {name: RECOGNIZERS[name]() for name in options.read}
+    names = ("ours", "ours, any start", "docTR", "RapidOCR", "upright box")
     print(f"{'case':18}" + "".join(f"{name:>17}" for name in names) + f"{'crops/s':>9}")
-    for case, (_, curved) in CASES.items():
+    for case in ("level", *CASES):
+        bend_name = "upright" if case == "level" else case
+        curved = CASES[bend_name][1]
         rng = random.Random(case)
         scores: dict[str, list[float]] = {name: [] for name in names}
-        crops: dict[str, list[np.ndarray]] = {"ours": [], "docTR": [], "RapidOCR": []}
+        crops: dict[str, list[np.ndarray]] = {name: [] for name in names if name != "ours, any start"}
         texts, seconds = [], 0.0
         for _ in range(options.words):
             text = rng.choice(WORDS)
-            bent = bend(flat_words([text], options.fonts, rng)[0], text, case, rng.uniform(0, 360), rng)
+            rotation = 0.0 if case == "level" else rng.uniform(0, 360)
+            bent = bend(flat_words([text], options.fonts, rng)[0], text, bend_name, rotation, rng)
             texts.append(text)
             begin = time.process_time()
             crops["ours"].append(rectify(bent.page, bent.polygon, start="top-left"))
             seconds += time.process_time() - begin
             crops["docTR"].append(by_doctr(bent, curved))
             crops["RapidOCR"].append(by_rapidocr(bent, curved))
+            crops["upright box"].append(by_box(bent, curved))
             for name, made in crops.items():
                 scores[name].append(normalised_correlation(made[-1], bent.flat))
             anywhere = rectify(bent.page, shuffled(bent.polygon, rng))
@@ -92,12 +114,12 @@ def main() -> None:
             scores["ours, any start"].append(max(normalised_correlation(way, bent.flat) for way in ways))
         medians = "".join(f"{np.median(scores[name]):17.3f}" for name in names)
         print(f"{case:18}{medians}{options.words / seconds:9.0f}", flush=True)
-        if reader:
-            rights = []
-            for made in crops.values():
-                read = reader(made)
-                rights.append(np.mean([a.lower() == b.lower() for a, b in zip(read, texts)]))
-            print(f"{'  words read, %':18}{100 * rights[0]:17.1f}{'':17}{100 * rights[1]:17.1f}{100 * rights[2]:17.1f}")
+        for name, read in readers.items():
+            columns = {"ours, any start": ""}
+            for kind, made in crops.items():
+                right = [plain(reading.text) == plain(text) for reading, text in zip(read(made), texts)]
+                columns[kind] = f"{100 * np.mean(right):.0f} %"
+            print(f"{'  read by ' + name:18}" + "".join(f"{columns[kind]:>17}" for kind in names), flush=True)
 
 
 if __name__ == "__main__":

@@ -229,6 +229,28 @@ def test_unreadable_images_are_skipped_and_counted(tmp_path):
     assert int(source.skipped) >= 4
 
 
+def test_an_lmdb_set_with_bad_entries_trains_without_them(settings, tmp_path, capsys, caplog):
+    """By the command: an image that cannot be decoded, a label that is missing, one that is not UTF-8."""
+    lmdb = pytest.importorskip("lmdb")
+    from clip4str_plugin.dataset_tools import convert
+
+    write_folder(tmp_path / "folder", ["abc", "def", "fab", "bad", "fee", "cab"])
+    convert(tmp_path / "folder", tmp_path / "set", "lmdb")
+    with lmdb.open(str(tmp_path / "set")) as environment, environment.begin(write=True) as transaction:
+        transaction.put(b"image-000000001", b"no image")
+        transaction.delete(b"label-000000002")
+        transaction.put(b"label-000000003", b"\xff\xfe")
+    settings["data"]["train"] = {str(tmp_path / "set"): 1.0}
+    settings["run"]["steps"] = 2
+    config = write(settings, tmp_path / "c.yaml")
+    with caplog.at_level(logging.INFO):
+        assert main(["train", "--config", str(config), "--output", str(tmp_path / "out")]) == 0
+    assert "2 damaged entries" in caplog.text
+    assert "image-000000001]: cannot be read as an image" in caplog.text
+    assert curve(tmp_path / "out", "skipped")[2] >= 1
+    assert len(curve(tmp_path / "out")) == 2
+
+
 def test_a_set_of_unreadable_images_ends_the_training(tmp_path):
     folder = write_folder(tmp_path / "set", ["abc", "def"])
     for image in folder.glob("*.png"):
@@ -310,6 +332,35 @@ def test_csv_log_goes_on_and_forgets_what_will_be_repeated(tmp_path):
 def test_loggers_by_name(tmp_path):
     kinds = [type(logger).__name__ for logger in make_loggers("csv+tensorboard", tmp_path)]
     assert kinds == ["CsvLog", "TensorBoardLogger"]
+
+
+def test_tensorboard_holds_the_curve(settings, tmp_path):
+    settings["run"] |= {"steps": 3, "logger": "csv+tensorboard"}
+    train(load_config(write(settings, tmp_path / "c.yaml")), tmp_path / "out")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "out" / "log"))
+    events.Reload()
+    shown = {event.step + 1: event.value for event in events.Scalars("loss")}
+    assert shown == pytest.approx(curve(tmp_path / "out"))
+    assert "samples" in events.Tags()["scalars"]
+
+
+def test_wandb_offline(settings, tmp_path, monkeypatch):
+    """Without network and account, the curve is kept in the folder of the training, to be uploaded later."""
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    settings["run"] |= {"steps": 3, "logger": "csv+wandb"}
+    train(load_config(write(settings, tmp_path / "c.yaml")), tmp_path / "out")
+    import wandb
+
+    wandb.finish()
+    (stored,) = (tmp_path / "out" / "wandb").glob("offline-run-*-out/run-out.wandb")
+    until = time.monotonic() + 60  # W&B's own process writes the file
+    while not all(name in stored.read_bytes() for name in (b"loss_visual", b"samples")):
+        assert time.monotonic() < until, stored.read_bytes()
+        time.sleep(0.1)
 
 
 def test_configurations_of_the_published_rows():

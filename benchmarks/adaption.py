@@ -1,0 +1,108 @@
+"""Parameter-efficient adaption compared: ``python benchmarks/adaption.py [--start tiny] [--steps 40] [--kinds ...]``.
+
+Each way teaches a model the same new alphabet (Cyrillic capitals, drawn with a font's Latin look-alikes) from the same
+rendered words, in a process of its own: trainable parameters, peak memory, CPU time, and accuracy on words that are not
+among the training's, case counting. Ladders climb along CLIP's vision transformer, so they need a model that has one.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+CYRILLIC = dict(zip("АВЕКМНОРСТУХ", "ABEKMHOPCTYX"))  # noqa: RUF001
+KINDS = ("linear", "attention", "linear_ladder", "ladder_pruning", "ladder", "lora", "decoders", "full")
+
+
+def write_set(folder: Path, words: list[str], seed: int) -> None:
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    for i, word in enumerate(words):
+        font = ImageFont.load_default(size=int(rng.integers(20, 34)))
+        text = "".join(CYRILLIC[c] for c in word)
+        left, top, right, bottom = font.getbbox(text)
+        ground, ink = int(rng.integers(140, 256)), int(rng.integers(0, 110))
+        image = Image.new("RGB", (int(right - left) + 8, int(bottom - top) + 8), (ground,) * 3)
+        ImageDraw.Draw(image).text((4 - left, 4 - top), text, font=font, fill=(ink,) * 3)
+        noisy = np.asarray(image) + rng.normal(0, 15, (image.height, image.width, 3))
+        Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(folder / f"{i}.png")
+    rows = [f"{i}.png\t{word}\n" for i, word in enumerate(words)]
+    (folder / "labels.tsv").write_text("".join(rows), encoding="utf-8")
+
+
+def measure(kind: str, args: argparse.Namespace) -> dict[str, float]:
+    """Train one way in this process and say what it took."""
+    import torch
+
+    from clip4str_plugin import Recognizer, load_model
+    from clip4str_plugin.datasets import open_dataset
+    from clip4str_plugin.evaluation import evaluate
+    from clip4str_plugin.training.config import load_config
+    from clip4str_plugin.training.run import build_model, train
+
+    torch.set_num_threads(1)
+    alphabet, folder = "".join(CYRILLIC), Path(args.folder)
+    changes = [f"model.start={args.start}", f"model.config.charset={alphabet}", f"run.steps={args.steps}"]
+    changes += [f"run.batch_size={args.batch_size}", f"data.train={{{folder / 'train'}: 1.0}}"]
+    if kind == "decoders":
+        changes += ["model.freeze_image_layers=999", "model.freeze_text_layers=999"]
+    elif kind != "full":
+        changes.append(f"model.adapter={{kind: {kind}}}")
+    config = load_config("ci", changes)
+    trainable = sum(p.numel() for p in build_model(config.model).parameters() if p.requires_grad)
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    final = train(config, folder / kind)
+    seconds = time.process_time() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    result = evaluate(Recognizer(load_model(final)), open_dataset(folder / "test", alphabet), alphabet)
+    return {"parameters": trainable, "before": before / 1024, "peak": peak / 1024, "seconds": seconds} | {
+        "accuracy": result.accuracy
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--start", default="tiny", help="model to adapt: a name or a file (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--folder", help=argparse.SUPPRESS)  # of the process that measures
+    args = parser.parse_args()
+    if args.folder:
+        print(json.dumps(measure(args.kinds[0], args)))
+        return
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list(CYRILLIC), int(rng.integers(3, 7)))) for _ in range(900)]
+    words = list(dict.fromkeys(words))
+    print(f"{args.start}, {args.steps} steps of {args.batch_size} crops; {len(words[:200])} words held out")
+    print("way             parameters  peak MB  more MB  CPU s  accuracy")
+    with tempfile.TemporaryDirectory() as folder:
+        write_set(Path(folder) / "test", words[:200], 1)
+        write_set(Path(folder) / "train", words[200:], 2)
+        for kind in args.kinds:
+            command = [sys.executable, __file__, "--start", args.start, "--steps", str(args.steps), "--kinds", kind]
+            command += ["--batch-size", str(args.batch_size), "--folder", folder]
+            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+            done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+            if done.returncode:
+                print(f"{kind:<14}  {done.stderr.strip().splitlines()[-1]}", flush=True)
+                continue
+            found = json.loads(done.stdout.splitlines()[-1])
+            more = found["peak"] - found["before"]
+            print(
+                f"{kind:<14}  {found['parameters']:>10,}  {found['peak']:>7.0f}  {more:>7.0f}"
+                f"  {found['seconds']:>5.0f}  {found['accuracy']:>8.1f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

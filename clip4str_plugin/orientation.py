@@ -17,11 +17,11 @@ _STACKABLE = 1.5
 # A crop less wide than this, in heights, may hold a short word turned by a quarter.
 _NEARLY_SQUARE = 1.4
 # Readings this certain (mean of their characters) are left alone in mode "auto".
-_CERTAIN = 0.75
+_CERTAIN = 0.85
 # Another direction must be this much more certain than the one the shape speaks for ...
 _MARGIN = 0.1
 # ... and this much if the text is short: 6, 9, NO, 80 and [1999] read well upside down, too.
-_SHORT, _SHORT_MARGIN = 4, 0.35
+_SHORT, _SHORT_MARGIN = 4, 0.25
 
 
 class Reading(Protocol):
@@ -106,7 +106,8 @@ def settle_orientation(
     if len(again) != len(views):
         raise ValueError(f"the recognizer gave {len(again)} readings for {len(views)} crops")
     for (index, turns, stacked), reading in zip(owners, again):
-        if reading.text and certainty(reading) > best[index]:
+        # What says the same in either direction is left as it stands.
+        if reading.text not in ("", readings[index].text) and certainty(reading) > best[index]:
             best[index] = certainty(reading)
             settled[index] = Oriented(reading, turns, stacked)
     return settled

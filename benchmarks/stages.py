@@ -80,7 +80,10 @@ def recognition(args: argparse.Namespace, now: Callable[[], float]) -> dict[str,
         engine, _, precision = spec.partition(":")
         model = set_precision(copy.deepcopy(reference), precision, engine)
         ways[f"{precision}, {engine}"] = watch(model, now), lambda m=model: m.generate(images, complete=False)
-    return measure(ways, now, args.rounds, args.batch_size)
+    with torch.inference_mode():
+        for _, run in ways.values():
+            run()
+        return measure(ways, now, args.rounds, args.batch_size)
 
 
 def whole_pages(args: argparse.Namespace, now: Callable[[], float]) -> dict[str, dict[str, float]]:
@@ -104,6 +107,7 @@ def whole_pages(args: argparse.Namespace, now: Callable[[], float]) -> dict[str,
     plain = load_detector("rapidocr", engine_type=EngineType.ONNXRUNTIME)
     readers = {"ours, plain": Reader(plain, load_model("tiny")), "ours": Reader()}
     for name, own in readers.items():
+        list(own.stream(pages[:1]))
         stopwatch = Stopwatch(now)
         stopwatch.wrap(own, "detector", "detection")
         stopwatch.wrap(own, "recognizer", "recognition")
@@ -116,18 +120,15 @@ def whole_pages(args: argparse.Namespace, now: Callable[[], float]) -> dict[str,
 def measure(
     ways: dict[str, tuple[Stopwatch, Callable[[], Any]]], now: Callable[[], float], rounds: int, count: int
 ) -> dict[str, dict[str, float]]:
-    """Let the ways take turns; return milliseconds by way and stage for each of ``count`` images."""
+    """Let the ways, warmed up, take turns; return milliseconds by way and stage for each of ``count`` images."""
     seconds: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
-    with torch.inference_mode():
-        for turn in range(rounds + 1):
-            for name, (stopwatch, run) in ways.items():
-                stopwatch.seconds.clear()
-                begin = now()
-                run()
-                total = now() - begin
-                if turn:  # the first warms up
-                    rest = total - sum(stopwatch.seconds.values())
-                    seconds[name].append({**stopwatch.seconds, "rest": rest})
+    for _ in range(rounds):
+        for name, (stopwatch, run) in ways.items():
+            stopwatch.seconds.clear()
+            begin = now()
+            run()
+            total = now() - begin
+            seconds[name].append({**stopwatch.seconds, "rest": total - sum(stopwatch.seconds.values())})
     bars = {}
     for name, turns in seconds.items():
         stages = [stage for stage in STAGES if stage in turns[0]]

@@ -2,10 +2,10 @@
 
     python benchmarks/service_load.py examples/photos [--clients 8] [--rounds 2] [--hanging 50] [--bad 1000]
 
-Starts the service in a process of its own and prints, from one run: requests a second of one client and of several at
-once, whether each answer is what one client alone gets, and the memory of the service's process after each step. Exits
-with status 1 if an answer is wrong, the service is gone, or memory grows by more than --growth megabytes while it is
-fed bad uploads.
+Starts the service in a process of its own, or takes the one at --address, and prints, from one run: requests a second
+of one client and of several at once, whether each answer is what one client alone gets, and the memory of the service's
+process after each step. Exits with status 1 if an answer is wrong, the service is gone, or memory grows by more than
+--growth megabytes while it is fed bad uploads.
 """
 
 import argparse
@@ -30,8 +30,11 @@ def main():
     parser.add_argument("--bad", type=int, default=1000, help="bad uploads")
     parser.add_argument("--growth", type=float, default=20.0, help="megabytes that bad uploads may cost")
     parser.add_argument("--serve", default="--queue 64 --timeout 600", help="options of `clip4str serve`")
+    parser.add_argument("--address", help="of a service that runs already, in place of a new one")
     args = parser.parse_args()
     photos = [path.read_bytes() for path in sorted(args.photos.iterdir()) if path.suffix in (".jpg", ".png")]
+    if args.address:
+        return finish(run(httpx.URL(args.address), photos, args))
     process = subprocess.Popen(
         [sys.executable, "-m", "clip4str_plugin.cli", "serve", "--port", "0", *args.serve.split()],
         stdout=subprocess.PIPE,
@@ -39,8 +42,7 @@ def main():
     )
     try:
         address = httpx.URL(process.stdout.readline().split()[2])
-        with httpx.Client(base_url=address, timeout=1200, trust_env=False) as client:
-            failures = measure(client, address, photos, args)
+        failures = run(address, photos, args)
         if process.poll() is not None:
             failures.append(f"the service ended with status {process.returncode}")
     finally:
@@ -48,6 +50,15 @@ def main():
         process.terminate()
         process.wait()
     print(f"stopped in {time.perf_counter() - begin:.1f} s with status {process.returncode}")
+    return finish(failures)
+
+
+def run(address, photos, args):
+    with httpx.Client(base_url=address, timeout=1200, trust_env=False) as client:
+        return measure(client, address, photos, args)
+
+
+def finish(failures):
     for failure in failures:
         print(f"FAILED: {failure}")
     return bool(failures)

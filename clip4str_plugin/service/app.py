@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -63,6 +63,7 @@ def create_app(
     metrics = Metrics()
     engine = Engine(detector, recognizer, limits, metrics, orientation)
     uploading = _Places(limits.queue + limits.workers)
+    metrics.receiving.set_function(lambda: uploading.taken)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -95,14 +96,12 @@ def create_app(
             raise RequestError(400, f"preview={preview} goes with format={STREAMED} only; leave it out")
         engine.check_room()  # before the upload, which would be for nothing
         try:
-            with uploading:
-                metrics.receiving.set(uploading.taken)
-                async with receive(request, limits, name) as uploads:
-                    return await answer(request, engine, uploads, format, dpi, preview, limits.timeout)
+            async with AsyncExitStack() as stack:
+                with uploading:
+                    uploads = await stack.enter_async_context(receive(request, limits, name))
+                return await answer(request, engine, uploads, format, dpi, preview, limits.timeout)
         except ClientDisconnect:
             return Response(status_code=499)
-        finally:
-            metrics.receiving.set(uploading.taken)
 
     @app.get("/health", summary="Whether the service reads, and what it takes")
     async def health() -> JSONResponse:

@@ -34,9 +34,9 @@ from docling.document_converter import DocumentConverter, PdfFormatOption
 from docling.models.factories import get_layout_factory, get_ocr_factory
 
 from clip4str_adapters.docling import ClipOcrModel, ClipOcrOptions
-from clip4str_plugin import Reader
+from clip4str_plugin import Detections, Reader
 
-PLACES = {"HELLO": (60, 120), "WORLD": (260, 120), "AGAIN": (200, 700)}
+PLACES = {"HELLO": (60, 120), "WORLD": (420, 120), "AGAIN": (200, 700)}
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +59,8 @@ def reading(monkeypatch):
     """Let the engine read with the given recognizer, and note what was asked for."""
     asked = []
 
-    def use(recognizer):
-        reader = Reader("rapidocr", recognizer)
+    def use(recognizer, detector="rapidocr"):
+        reader = Reader(detector, recognizer)
         monkeypatch.setattr(
             "clip4str_adapters.docling_engine.shared_reader", lambda *args: asked.append(args) or reader
         )
@@ -105,8 +105,14 @@ def test_a_scanned_pdf_becomes_markdown_with_text_in_place(layout, reading, scan
 
 
 def test_cells_are_lines_in_reading_order_in_points_of_the_page(layout, reading, scan):
-    reading(real_reader(confidence=0.8))
     path, boxes = scan
+    regions = [boxes[text].copy() for text in PLACES]
+    regions[0][1:3, 0] = boxes["WORLD"][0, 0] - 20  # near enough for one line
+
+    def detect(pages):
+        return [Detections([region * page.shape[0] / 792 for region in regions], [0.9] * 3) for page in pages]
+
+    reading(real_reader(confidence=0.8), detect)
     result = convert(path, layout, mode=OcrMode.FULL_PAGE)
     cells = [cell for page in result.pages for cell in page.cells]
     assert [cell.text for cell in cells] == ["HELLO WORLD", "AGAIN"]

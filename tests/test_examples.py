@@ -4,6 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,8 @@ def test_doctr_predictor():
 
 
 def test_doctr_register():
-    assert run("doctr_register").split()[1].upper() == "ENGINE"
+    _, text = run("doctr_register").split()
+    assert SequenceMatcher(None, text.upper(), "FIRE-RESCUE").ratio() > 0.7
 
 
 def test_rapidocr_text_rec():

@@ -106,8 +106,7 @@ def settle_orientation(
     if len(again) != len(views):
         raise ValueError(f"the recognizer gave {len(again)} readings for {len(views)} crops")
     for (index, turns, stacked), reading in zip(owners, again):
-        # What says the same in either direction is left as it stands.
-        if reading.text not in ("", readings[index].text) and certainty(reading) > best[index]:
+        if reading.text and certainty(reading) > best[index]:
             best[index] = certainty(reading)
             settled[index] = Oriented(reading, turns, stacked)
     return settled

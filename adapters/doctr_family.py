@@ -166,19 +166,23 @@ class DetectorBoxes:
 
 def _words(page: np.ndarray, detections: Detections) -> tuple[list[np.ndarray], np.ndarray]:
     """Polygons of words, (K, 2) float32 pixels, and their scores, (N,); unreadable ones are left out."""
-    polygons: list[np.ndarray] = []
-    scores: list[float] = []
-    for polygon, score in zip(detections.polygons, detections.scores):
-        try:
-            if detections.granularity == "line":
-                words = split_lines(page, [polygon], start="top-left")[0]
-            else:
-                words = [Strip.of(polygon, "top-left").polygon(0, 1)]
-        except PolygonError:
-            continue
-        polygons += words
-        scores += [float(score)] * len(words)
-    return polygons, np.asarray(scores, np.float32)
+    try:  # all at once, as the reader does: a line is cut a little differently beside others
+        words = _cut(page, detections.polygons, detections.granularity)
+    except PolygonError:
+        words = []
+        for polygon in detections.polygons:
+            try:
+                words += _cut(page, [polygon], detections.granularity)
+            except PolygonError:
+                words.append([])
+    polygons = [word for line in words for word in line]
+    return polygons, np.repeat(detections.scores, [len(line) for line in words]).astype(np.float32)
+
+
+def _cut(page: np.ndarray, polygons: list[np.ndarray], granularity: str) -> list[list[np.ndarray]]:
+    if granularity == "line":
+        return split_lines(page, polygons, start="top-left")
+    return [[Strip.of(polygon, "top-left").polygon(0, 1)] for polygon in polygons]
 
 
 def _quad_of(polygon: np.ndarray) -> np.ndarray:
@@ -246,13 +250,14 @@ class PerspectiveCrops:
         notes = _notes.get()
         polygons = (notes.polygons if notes else None) or [[]] * len(pages)
         crops, kept = [], []
-        for page, quads, curved in zip(pages, loc_preds, polygons):
+        for page, quads, given in zip(pages, loc_preds, polygons):
             page_crops, page_quads = [], []
+            given_quads = np.asarray([_quad_of(polygon) for polygon in given], np.float32).reshape(-1, 4, 2)
             size = np.asarray(page.shape[1::-1], np.float32)
             for quad in quads:
                 try:
                     corners = self._oriented(quad[:4] * size)
-                    page_crops.append(rectify(page, _behind(corners, curved), start="top-left"))
+                    page_crops.append(rectify(page, _behind(corners, given, given_quads), start="top-left"))
                 except PolygonError:
                     continue
                 page_quads.append(corners / size)
@@ -266,12 +271,16 @@ class PerspectiveCrops:
         return quad if told or not self._crop_orientation_disabled else order_quad(checked_polygon(quad))
 
 
-def _behind(quad: np.ndarray, polygons: list[np.ndarray]) -> np.ndarray:
-    """The curved polygon that a quadrilateral, in pixels, stands for; if there is none, the quadrilateral."""
-    for polygon in polygons:
-        if len(polygon) > 4 and np.abs(_quad_of(polygon) - quad).max() < 0.5:
-            return polygon
-    return quad
+def _behind(quad: np.ndarray, polygons: list[np.ndarray], quads: np.ndarray) -> np.ndarray:
+    """The polygon of our detector that a quadrilateral, in pixels, stands for; if there is none, the quadrilateral.
+
+    The quadrilateral has lost a curve, and by rounding as much as makes a crop a pixel wider or narrower.
+    """
+    if not polygons:
+        return quad
+    distances = np.abs(quads - quad).max(axis=(1, 2))
+    nearest = int(distances.argmin())
+    return polygons[nearest] if distances[nearest] < 0.5 else quad
 
 
 class AlignedScores:

@@ -23,13 +23,13 @@ _SIZES = (24, 32, 40, 48)
 _BOOK_FACES = (
     "Arimo", "C059", "Caladea", "Cardo", "Carlito", "Charis SIL", "CMU Serif", "DejaVu Sans", "DejaVu Serif",
     "FreeSans", "FreeSerif", "Gentium Basic", "GFS Didot", "Lato", "Liberation Sans", "Liberation Sans Narrow",
-    "Liberation Serif", "Nimbus Roman", "Nimbus Sans", "Nimbus Sans Narrow", "Noto Sans", "Noto Serif", "Old Standard TT", "Open Sans",
-    "Open Sans Condensed", "P052", "PT Sans", "PT Sans Narrow", "PT Serif", "Roboto", "Roboto Condensed", "STIX",
-    "STIXGeneral", "Tinos", "Tuffy", "URW Bookman", "URW Gothic",
+    "Liberation Serif", "Nimbus Roman", "Nimbus Sans", "Nimbus Sans Narrow", "Noto Sans", "Noto Serif",
+    "Old Standard TT", "Open Sans", "Open Sans Condensed", "P052", "PT Sans", "PT Sans Narrow", "PT Serif",
+    "Roboto", "Roboto Condensed", "STIX", "STIXGeneral", "Tinos", "Tuffy", "URW Bookman", "URW Gothic",
 )  # fmt: skip
 _TYPEWRITERS = (
-    "CMU Typewriter Text", "Courier Prime", "Cousine", "FreeMono", "GNUTypewriter", "Liberation Mono", "Nimbus Mono PS",
-    "OCR B", "Tlwg Mono", "Tlwg Typewriter", "Tlwg Typist",
+    "CMU Typewriter Text", "Courier Prime", "Cousine", "FreeMono", "GNUTypewriter", "Liberation Mono",
+    "Nimbus Mono PS", "OCR B", "Tlwg Mono", "Tlwg Typewriter", "Tlwg Typist",
 )  # fmt: skip
 _ALONE = ["a", "I", "&", "-", "of", "to", "in", "1", "2", "A", "x", "/", "+", "=", "the", "at", "and", "for", "is",
           "on", "by", "or", "( )", "____", "...", ":", "$", "#", "%", "No.", "_"]  # fmt: skip

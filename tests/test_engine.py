@@ -121,6 +121,27 @@ def test_auto_without_openvino(golden_checkpoint, monkeypatch):
     assert set_precision(load_model(golden_checkpoint), "auto").engine is None
 
 
+def test_what_openvino_cannot_convert_is_left_to_torch(golden_checkpoint, cache, monkeypatch, caplog):
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(
+        "clip4str_plugin.engines.openvino._cached", lambda *_: (_ for _ in ()).throw(RuntimeError("no such operation"))
+    )
+    model = set_precision(load_model(golden_checkpoint), "fp32")
+    assert model.engine is None
+    assert "OpenVINO cannot compute this model, PyTorch does: RuntimeError: no such operation" in caplog.text
+    with pytest.raises(RuntimeError, match="no such operation"):
+        set_precision(model, "fp32", "openvino")
+
+
+def test_a_cache_that_cannot_be_written(golden_checkpoint, tmp_path, monkeypatch, caplog):
+    pytest.importorskip("openvino")
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("CLIP4STR_CACHE", str(tmp_path / "file" / "cache"))
+    model = set_precision(load_model(golden_checkpoint), "fp32")
+    assert model.engine is not None
+    assert "graphs cannot be kept and are made at every start" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -29,6 +29,8 @@ __all__ = ["OpenVinoEncoders"]
 
 logger = logging.getLogger(__name__)
 
+# Folders in place of a cache that cannot be written; removed when Python ends.
+_SCRATCH: list[tempfile.TemporaryDirectory[str]] = []
 _FORMAT = 2  # of the graphs in the cache; to be raised when they are made differently
 
 
@@ -147,7 +149,15 @@ def _cached(model: CLIP4STR, kind: str, calibration: Iterable[Any] | None) -> Pa
     folder = cache_dir() / "openvino" / f"{_fingerprint(model, crops)}-{kind}"
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder.parent, os.W_OK):
+            raise PermissionError(f"{folder.parent} cannot be written")
+    except OSError as error:
+        logger.warning("graphs cannot be kept and are made at every start: %s; set CLIP4STR_CACHE", error)
+        scratch = tempfile.TemporaryDirectory(prefix="clip4str-")
+        _SCRATCH.append(scratch)
+        folder = Path(scratch.name) / folder.name
     logger.info("preparing %s graphs for OpenVINO, once for these weights: %s", kind, folder)
     with tempfile.TemporaryDirectory(dir=folder.parent) as made:
         towers = _towers(model)

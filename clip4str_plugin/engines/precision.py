@@ -92,7 +92,15 @@ def set_precision(
     if use_openvino:
         from clip4str_plugin.engines.openvino import OpenVinoEncoders
 
-        model.engine = OpenVinoEncoders.build(model, chosen, calibration)
+        try:
+            model.engine = OpenVinoEncoders.build(model, chosen, calibration)
+        except EngineError:
+            raise
+        except Exception as error:  # a tower OpenVINO cannot convert fails in ways of its own
+            if engine == "openvino" or chosen == "int8":
+                raise
+            logger.warning("OpenVINO cannot compute this model, PyTorch does: %s: %s", type(error).__name__, error)
+            use_openvino = False
     # An engine for the encoders leaves the decoders, which run in bfloat16 only where that is faster.
     if (chosen == "bf16" and not use_openvino) or (chosen != "fp32" and _computes_in_bf16(model.device)):
         model.to(torch.bfloat16)

@@ -24,9 +24,12 @@ if TYPE_CHECKING:
     from clip4str_plugin.orientation import Mode
     from clip4str_plugin.recognizer import Recognition, Recognizer
 
-__all__ = ["Page", "Reader", "Word", "to_doctr_page"]
+__all__ = ["MIN_CONFIDENCE", "Page", "Reader", "Word", "to_doctr_page"]
 
 logger = logging.getLogger(__name__)
+
+# Chosen on photos of streets: most of what the embedded model reads less surely is no text.
+MIN_CONFIDENCE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +144,8 @@ class Reader:
             then computes in precision "auto" (see :func:`clip4str_plugin.engines.set_precision`).
         orientation: which words are read again in other directions, the likeliest reading winning: ``"off"`` none;
             ``"auto"`` those that stand on end or read badly; ``"on"`` all, at several times the cost.
+        min_confidence: words below it are left out: most of what a detector takes for text and is none is read so
+            badly. It depends on the model and on how its confidence is computed; 0 keeps all.
         page_batch_size: how many pages the detector gets at a time, and whose words are read together; twice as many
             are in memory.
 
@@ -154,6 +159,7 @@ class Reader:
         recognizer: Recognizer | CLIP4STR | str | Path = "tiny",
         *,
         orientation: Mode = "auto",
+        min_confidence: float = MIN_CONFIDENCE,
         page_batch_size: int = 2,
     ) -> None:
         from clip4str_plugin.detectors import load_detector
@@ -161,12 +167,15 @@ class Reader:
 
         if orientation not in ("off", "auto", "on"):
             raise ValueError(f"orientation is {orientation!r}; it must be 'off', 'auto' or 'on'")
+        if not 0 <= min_confidence <= 1:
+            raise ValueError(f"min_confidence is {min_confidence}; it must lie between 0 and 1")
         if page_batch_size < 1:
             raise ValueError(f"page_batch_size is {page_batch_size}; it must be at least 1")
         self.detector = load_detector(detector)
         named = {"precision": "auto"} if isinstance(recognizer, (str, Path)) else {}
         self.recognizer = as_recognizer(recognizer, **named)
         self.orientation = orientation
+        self.min_confidence = min_confidence
         self.page_batch_size = page_batch_size
 
     def __call__(self, pages: Iterable[np.ndarray], *, straight: bool = False) -> Document:
@@ -242,12 +251,18 @@ class Reader:
         try:
             found = self._recognize([draft.regions for draft in drafts])
             seconds = (time.perf_counter() - begin) / max(1, sum(len(draft.regions) for draft in drafts))
-            return [draft.page(pieces, seconds * len(draft.regions)) for draft, pieces in zip(drafts, found)]
+            return [
+                draft.page([p for p in pieces if self._keeps(p.reading)], seconds * len(draft.regions))
+                for draft, pieces in zip(drafts, found)
+            ]
         except Exception as error:  # a recognizer may raise anything; one page must not cost the others
             if len(drafts) == 1:
                 logger.debug("reading failed", exc_info=True)
                 return [Page(drafts[0].image, error=f"the text could not be read: {_one_line(error)}")]
         return [page for draft in drafts for page in self._read([draft])]
+
+    def _keeps(self, reading: Recognition) -> bool:
+        return bool(reading.text) and reading.confidence >= self.min_confidence
 
     def _recognize(self, pages: list[list[_Region]]) -> list[list[_Piece]]:
         """Read the crops of several pages together, turned where that is better and in parts where they are long.
@@ -322,10 +337,10 @@ class _Draft:
     error: str | None = None
 
     def page(self, found: list[_Piece], seconds: float) -> Page:
-        """The page with what was read in its regions, given the seconds that took."""
+        """The page with the words that were read, given the seconds that took."""
         if self.image is None or self.error is not None:
             return Page(self.image, error=self.error)
-        words = _arrange([piece for piece in found if piece.reading.text], self.image.shape)
+        words = _arrange(found, self.image.shape)
         return Page(self.image, words, {**self.seconds, "recognize": seconds})
 
 

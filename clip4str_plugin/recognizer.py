@@ -121,7 +121,7 @@ class Recognizer:
         self.charset = charset
         self.on_error = on_error
         # Asked for only when wanted: models of others need not know it.
-        self._options = {} if early_exit is None else {"early_exit": early_exit}
+        self._options: dict[str, Any] = {} if early_exit is None else {"early_exit": early_exit}
         self._allowed = None if charset is None else model.tokenizer.class_mask(charset)
         self._combine = _COMBINE[confidence]
 
@@ -252,8 +252,11 @@ class _Batch(NamedTuple):
 
 def _elongation(crop: Any) -> float:
     """Width over height, which tells about how many characters a crop shows; 0.0 for what is no image."""
-    size = crop.size[::-1] if isinstance(crop, Image.Image) else getattr(crop, "shape", ())[:2]
-    return size[1] / size[0] if len(size) == 2 and size[0] else 0.0
+    size: tuple[int, ...] = crop.size[::-1] if isinstance(crop, Image.Image) else getattr(crop, "shape", ())[:2]
+    if len(size) < 2 or not size[0]:
+        return 0.0
+    height, width = size
+    return width / height
 
 
 _Probabilities = Sequence[float]

@@ -121,6 +121,28 @@ def test_lines_are_cut_into_words():
     assert lefts == sorted(lefts)
 
 
+@pytest.mark.parametrize(("least", "kept"), [(0.0, ["0", "1", "2"]), (0.5, ["1", "2"]), (0.9, ["2"])])
+def test_words_that_are_read_badly_are_left_out(least, kept):
+    class UnsureRecognizer:
+        def __call__(self, crops, color="rgb"):
+            sure = {0: 0.05, 1: 0.5, 2: 0.95}
+            numbers = [int(crop[crop.shape[0] // 2, crop.shape[1] // 2, 0]) for crop in crops]
+            return [Recognition(str(n), sure[n], (sure[n],)) for n in numbers]
+
+    page = np.full((300, 300, 3), 255, np.uint8)
+    boxes = [box(10, 20 + 60 * n, 90, 30) for n in range(3)]
+    for number, polygon in enumerate(boxes):
+        paint(page, polygon, (number, 0, 0))
+    reader = reader_of(Detections(boxes, [0.9] * 3), UnsureRecognizer(), min_confidence=least, orientation="off")
+    (result,) = reader.stream([page])
+    assert [word.text for word in result.words] == kept
+
+
+def test_min_confidence_out_of_range():
+    with pytest.raises(ValueError, match="min_confidence is 50"):
+        reader_of(Detections([], []), min_confidence=50)
+
+
 def test_turned_text_keeps_its_direction():
     page = np.full((300, 300, 3), 255, np.uint8)
     upside_down = np.array([[250, 150], [50, 150], [50, 120], [250, 120]], np.float32)

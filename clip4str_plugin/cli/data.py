@@ -51,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
 
     if args.action == "split":
-        parts = split(args.source, *args.into, args.part, args.group)
+        train, held_out = args.into
+        parts = split(args.source, train, held_out, args.part, args.group)
         for folder, part in zip(args.into, parts.values()):
             print(f"{folder}: {part['samples']} samples" + (f", {part['groups']} groups" if args.group else ""))
         return 0

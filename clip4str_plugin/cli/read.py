@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from clip4str_plugin.cli import options
+from clip4str_plugin.cli import UsageError, options
+from clip4str_plugin.reader import MIN_CONFIDENCE, Reader
 from clip4str_plugin.writers import FORMATS
 
 if TYPE_CHECKING:
@@ -27,6 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="read again in other directions: nothing, what is doubtful, everything (default: %(default)s)",
     )
+    parser.add_argument(
+        "--min-confidence",
+        type=float,
+        default=MIN_CONFIDENCE,
+        metavar="P",
+        help="leave out words read less surely: most of them are no text (default: %(default)s; 0 keeps all)",
+    )
     group = parser.add_argument_group("output")
     group.add_argument("--format", choices=FORMATS, default="text", help="(default: %(default)s)")
     group.add_argument(
@@ -40,13 +48,16 @@ def run(args: argparse.Namespace) -> int:
     from clip4str_plugin.cli.inputs import process, report
     from clip4str_plugin.cli.outputs import FileNames, open_writer
     from clip4str_plugin.origins import place
-    from clip4str_plugin.reader import Reader
-
     if args.format == "page" and args.output is None and len(args.paths) > 1:
-        from clip4str_plugin.cli import UsageError
-
         raise UsageError("PAGE XML holds one page a file; name a folder with --output")
-    reader = Reader(options.build_detector(args), options.build_recognizer(args), orientation=args.orientation)
+    if not 0 <= args.min_confidence <= 1:
+        raise UsageError(f"--min-confidence {args.min_confidence}: must lie between 0 and 1")
+    reader = Reader(
+        options.build_detector(args),
+        options.build_recognizer(args),
+        orientation=args.orientation,
+        min_confidence=args.min_confidence,
+    )
     overlays = FileNames(args.overlay, ".overlay.jpg") if args.overlay else None
     failed = False
     with open_writer(args) as writer:

@@ -29,7 +29,7 @@ __all__ = ["MIN_CONFIDENCE", "Page", "Reader", "Word", "to_doctr_page"]
 logger = logging.getLogger(__name__)
 
 # Chosen on photos of streets: most of what the embedded model reads less surely is no text.
-MIN_CONFIDENCE = 0.1
+MIN_CONFIDENCE = 0.3
 
 
 @dataclass(frozen=True, eq=False)

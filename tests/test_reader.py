@@ -66,6 +66,7 @@ def grid():
 
 
 def reader_of(found, recognizer=None, **options):
+    options.setdefault("min_confidence", 0.0)
     return Reader(ColourDetector(found), recognizer or ColourRecognizer(), **options)
 
 

@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from clip4str_plugin.cli.inputs import process, report
     from clip4str_plugin.cli.outputs import FileNames, open_writer
     from clip4str_plugin.origins import place
+
     if args.format == "page" and args.output is None and len(args.paths) > 1:
         raise UsageError("PAGE XML holds one page a file; name a folder with --output")
     if not 0 <= args.min_confidence <= 1:

@@ -198,7 +198,7 @@ def test_projected_word_lies_in_the_crop() -> None:
     for seed in range(100):
         view, (height, width) = project(Random(seed), outline_points(box), 28.0, 24.0, (128, 420))
         points = cv2.perspectiveTransform(outline_points(box)[None], view)[0]
-        inside = ((points > -4) & (points < (width + 4, height + 4))).all()
+        inside = ((points > -6) & (points < (width + 6, height + 6))).all()
         assert inside
         assert height <= 128
         assert width <= 420

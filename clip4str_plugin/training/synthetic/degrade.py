@@ -43,7 +43,12 @@ def _occlude(rng: Random, image: np.ndarray, cap: float) -> None:
     thick = max(1, round(cap * rng.uniform(0.02, 0.1)))
     start = (rng.randrange(width), rng.choice((0, height)))
     end = (rng.randrange(width), rng.randrange(height))
-    if rng.random() < 0.7:
+    draw = rng.random()
+    if draw < 0.3:
+        # A pole or a branch in front of the sign.
+        foot = (start[0] + round(rng.gauss(0, 0.1) * height), height)
+        cv2.line(image, (start[0], 0), foot, tone, max(1, round(cap * rng.uniform(0.08, 0.4))), cv2.LINE_AA)
+    elif draw < 0.8:
         cv2.line(image, start, end, tone, thick, cv2.LINE_AA)
     else:
         radius = max(1, round(cap * rng.uniform(0.08, 0.2)))
@@ -87,7 +92,7 @@ def degrade(rng: Random, bank: TextureBank, image: np.ndarray, cap_height: float
     """
     height, width = image.shape[:2]
     cap = cap_height
-    if rng.random() < 0.05:
+    if rng.random() < 0.065:
         _occlude(rng, image, cap)
     if rng.random() < 0.38:
         image = _light(rng, image)

@@ -59,20 +59,27 @@ def draw_word(
     spacing = 0.0
     if draw_spacing < 0.18:
         spacing = cap * rng.uniform(0.03, 0.28)
-    elif draw_spacing < 0.22:
+    elif draw_spacing < 0.23:
         spacing = cap * rng.uniform(0.3, 0.9)
-    elif draw_spacing < 0.32:
+    elif draw_spacing < 0.24:
+        spacing = cap * rng.uniform(0.9, 1.8)
+    elif draw_spacing < 0.34:
         spacing = -cap * rng.uniform(0.01, 0.05)
     bounce = cap * rng.uniform(0.02, 0.1) if rng.random() < 0.04 else 0.0
 
-    if spacing or bounce:
-        advances = [font.getlength(char) + spacing for char in label]
+    fonts = [font] * len(label)
+    if len(label) > 2 and label.isupper() and rng.random() < 0.08:
+        # A large first letter before small capitals.
+        fonts[0] = load_font(face.path, round(size * rng.uniform(1.15, 1.5)))
+
+    if spacing or bounce or fonts[0] is not font:
+        advances = [own.getlength(char) + spacing for own, char in zip(fonts, label, strict=True)]
         length = sum(advances)
     else:
         advances = []
         length = font.getlength(label)
     pad = int(1.1 * cap) + 4
-    baseline = pad + int(1.15 * cap) + 2
+    baseline = pad + int(1.15 * cap * fonts[0].size / size) + 2
     width = int(length) + 2 * pad
     height = baseline + int(0.55 * cap) + pad
     image = Image.new("L", (width, height))
@@ -80,8 +87,8 @@ def draw_word(
     x = float(pad)
     cuts: list[int] = []
     if advances:
-        for char, advance in zip(label, advances, strict=True):
-            _write(draw, x, baseline + (rng.gauss(0, bounce) if bounce else 0.0), char, font)
+        for own, char, advance in zip(fonts, label, advances, strict=True):
+            _write(draw, x, baseline + (rng.gauss(0, bounce) if bounce else 0.0), char, own)
             x += advance
             cuts.append(int(x))
     else:

@@ -17,7 +17,7 @@ def outline_points(box: tuple[int, int, int, int], steps: int = 9) -> np.ndarray
 
 
 def bend(rng: Random, mask: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bends a word along an arc of a circle or along a wave.
+    """Bends a word along an arc of a circle or along a wave, or swells it.
 
     Args:
         rng: source of chance.
@@ -34,7 +34,10 @@ def bend(rng: Random, mask: np.ndarray, points: np.ndarray) -> tuple[np.ndarray,
     length, tall = float(right - left), float(bottom - top)
     if length < 2.2 * tall:
         return mask, points
-    if rng.random() < 0.3:
+    draw = rng.random()
+    if draw < 0.25:
+        return _swell(rng, mask, points)
+    if draw < 0.48:
         amplitude, period = rng.uniform(0.05, 0.22) * tall, length * rng.uniform(0.7, 2.0)
         phase = rng.uniform(0, 2 * math.pi)
         extra = int(amplitude) + 1
@@ -70,9 +73,35 @@ def bend(rng: Random, mask: np.ndarray, points: np.ndarray) -> tuple[np.ndarray,
     return bent, (moved - low).astype(np.float32)
 
 
+def _swell(rng: Random, mask: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Makes letters taller in the middle or at the ends, up from the line they stand on or to both sides."""
+    left, top = points.min(0)
+    right, bottom = points.max(0)
+    anchor = rng.choice((float(bottom), float(top), float(top + bottom) / 2))
+    growth = rng.choice((rng.uniform(-0.4, -0.1), rng.uniform(0.2, 0.8)))
+    sign_end = rng.random() < 0.25  # growing from one end to the other
+
+    def gain(x: np.ndarray) -> np.ndarray:
+        t = np.clip((x - left) / max(float(right - left), 1.0), 0, 1)
+        return (1 + growth * (t if sign_end else np.sin(np.pi * t))).astype(np.float32)
+
+    extra = int(max(growth, 0.0) * float(bottom - top)) + 1
+    x = np.arange(mask.shape[1], dtype=np.float32)
+    y = np.arange(mask.shape[0] + 2 * extra, dtype=np.float32)[:, None] - np.float32(extra)
+    map_y = (y - np.float32(anchor)) / gain(x) + np.float32(anchor)
+    swollen = cv2.remap(mask, np.broadcast_to(x, map_y.shape).copy(), map_y, cv2.INTER_LINEAR)
+    moved = points.copy()
+    moved[:, 1] = (points[:, 1] - anchor) * gain(points[:, 0]) + anchor + extra
+    return swollen, moved
+
+
 def _margins(rng: Random) -> tuple[float, float, float, float]:
     """Returns left, top, right, bottom margins in capital heights: tight and cut, usual, or loose."""
     draw = rng.random()
+    if draw < 0.06:
+        # A detector's polygon often ends inside the first or the last letter.
+        left, top, right, bottom = (rng.uniform(-0.2, 0.1) for _ in range(4))
+        return left, max(top, -0.12), right, max(bottom, -0.12)
     low, high = (-0.09, 0.08) if draw < 0.2 else (0.02, 0.32) if draw < 0.76 else (0.1, 0.8)
     left, right = rng.uniform(low, high), rng.uniform(low, high)
     return left, rng.uniform(low, high), right, rng.uniform(low, high)

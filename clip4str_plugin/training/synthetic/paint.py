@@ -1,5 +1,6 @@
 """Colours a word: fill, outline, shadow, depth, glow and relief on its ground."""
 
+import math
 from random import Random
 
 import cv2
@@ -108,9 +109,12 @@ def choose_style(rng: Random) -> Style:
         style.hollow = True
         style.border_width = rng.uniform(0.05, 0.09)
     draw = rng.random()
-    if draw < 0.22:
-        style.shadow = "drop" if draw < 0.1 else "depth" if draw < 0.18 else "glow"
+    if draw < 0.31:
+        style.shadow = "drop" if draw < 0.13 else "depth" if draw < 0.27 else "glow"
         style.shadow_shift = (rng.uniform(-0.14, 0.14), rng.uniform(-0.05, 0.14))
+        if rng.random() < 0.35:
+            # Letters that stand out from a wall, in the sun or seen from below.
+            style.shadow_shift = (rng.uniform(-0.35, 0.35), rng.uniform(-0.1, 0.4))
         style.shadow_soft = rng.uniform(0.0, 0.08) if style.shadow == "drop" else rng.uniform(0.08, 0.25)
         style.shadow_color = style.ground * rng.uniform(0.1, 0.55)
         if style.shadow == "glow" or (dark and rng.random() < 0.6):
@@ -179,10 +183,12 @@ def layers(style: Style, mask: np.ndarray, cap_height: float, second_from: int |
             if style.shadow_soft > 0.02:
                 shadow = cv2.GaussianBlur(shadow, (0, 0), style.shadow_soft * cap_height)
         else:
-            steps = max(1, min(6, round(max(abs(dx), abs(dy)))))
+            # Doubling the reach with every step leaves no gap and takes few steps.
+            steps = max(1, math.ceil(math.log2(max(abs(dx), abs(dy), 1.0))) + 1)
             shadow = mask
             for step in range(1, steps + 1):
-                shadow = cv2.max(shadow, _moved(mask, dx * step / steps, dy * step / steps))
+                part = 2.0**-step
+                shadow = cv2.max(shadow, _moved(shadow, dx * part, dy * part))
     if style.second is not None and second_from is not None:
         second = fill.copy()
         second[:, :second_from] = 0

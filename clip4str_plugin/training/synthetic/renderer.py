@@ -100,7 +100,7 @@ class WordRenderer:
         word, label = self._word(rng, target)
         style = choose_style(rng)
         mask, points = word.mask, outline_points(word.box)
-        if rng.random() < 0.11:
+        if rng.random() < 0.14:
             mask, points = bend(rng, mask, points)
         second_from = rng.choice(word.cuts) if word.cuts else None
         masks = layers(style, mask, word.cap_height, second_from)

@@ -75,7 +75,7 @@ def ocr_detector(
     from clip4str_adapters.deepdoctection_predictors import ClipOcrDetector
     from clip4str_plugin import Reader
 
-    return ClipOcrDetector(Reader(detector, as_recognizer(recognizer)))
+    return ClipOcrDetector(Reader(detector, recognizer))
 
 
 def attach(

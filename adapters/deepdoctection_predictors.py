@@ -13,8 +13,10 @@ from clip4str_plugin.detectors import Detector
 from clip4str_plugin.errors import PolygonError
 from clip4str_plugin.line_reading import mean_confidence, read_lines
 from clip4str_plugin.lines import split_lines
+from clip4str_plugin.long_words import longest_text
 from clip4str_plugin.reader import Reader
 from clip4str_plugin.recognizer import Recognizer
+from clip4str_plugin.word_reading import read_words
 
 __all__ = ["ClipOcrDetector", "ClipTextRecognizer", "ClipWordDetector"]
 
@@ -62,8 +64,10 @@ class ClipTextRecognizer(_Predictor, TextRecognizer):
         if self.granularity == "line":
             read = [(line.text, line.confidence) for line in read_lines(self.recognizer, crops, color="bgr")]
         else:
-            words = self.recognizer(crops, color="bgr")
-            read = [(word.text, mean_confidence([word])) for word in words]
+            found = read_words(
+                crops, lambda views: self.recognizer(views, color="bgr"), max_length=longest_text(self.recognizer)
+            )
+            read = [(word.reading.text, mean_confidence([word.reading])) for word in found]
         return [DetectionResult(text=text, score=score, uuid=uuid) for (uuid, _), (text, score) in zip(images, read)]
 
     def clone(self) -> ClipTextRecognizer:
@@ -134,7 +138,7 @@ class ClipOcrDetector(_WordFinder):
             logger.error("a page cannot be read: %s", read.error)
         results = []
         for word in read.words:
-            score = float(np.mean(word.char_confidences))
+            score = mean_confidence([word])
             result = _word(word.polygon, page, score)
             if result is not None:
                 result.text, result.block, result.line = word.text, str(word.block), str(word.line)

@@ -21,6 +21,8 @@ from docling_core.types.doc.page import BoundingRectangle, TextCell
 from pydantic import ConfigDict, Field
 
 from clip4str_plugin.hosting import shared_reader
+from clip4str_plugin.line_reading import mean_confidence
+from clip4str_plugin.reader import MIN_CONFIDENCE
 
 __all__ = ["ClipOcrModel", "ClipOcrOptions"]
 
@@ -46,7 +48,7 @@ class ClipOcrOptions(OcrOptions):
     detector: Annotated[str, Field(description="Text detector.", examples=["rapidocr", "doctr:fast_base"])] = "rapidocr"
     device: Annotated[str | None, Field(description="Device of the model; None follows docling's.")] = None
     batch_size: Annotated[int, Field(description="Words in one pass through the model.", gt=0)] = 32
-    min_confidence: Annotated[float, Field(description="Words under this are left out.", ge=0, le=1)] = 0.0
+    min_confidence: Annotated[float, Field(description="Words under this are left out.", ge=0, le=1)] = MIN_CONFIDENCE
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
@@ -73,8 +75,9 @@ class ClipOcrModel(BaseOcrModel):
         )
         if enabled:
             device = options.device or decide_device(accelerator_options.device)
-            # What docling reports as the confidence of a cell is a mean over its parts.
-            self.reader = shared_reader(options.detector, options.model, device, options.batch_size, "mean")
+            self.reader = shared_reader(
+                options.detector, options.model, device, options.batch_size, options.min_confidence
+            )
 
     def __call__(self, conv_res: ConversionResult, page_batch: Iterable[Page]) -> Iterable[Page]:
         """Add what is read to each page."""
@@ -100,17 +103,15 @@ class ClipOcrModel(BaseOcrModel):
             logger.error("page %s cannot be read: %s", page.page_no, result.error)
             return
         for line in result.lines:
-            words = [word for word in line if word.confidence >= self.options.min_confidence]
-            if not words:
-                continue
-            corners = np.concatenate([word.polygon for word in words]) / scale + (rect.l, rect.t)
+            corners = np.concatenate([word.polygon for word in line]) / scale + (rect.l, rect.t)
             box = BoundingBox.from_tuple((*corners.min(axis=0), *corners.max(axis=0)), origin=CoordOrigin.TOPLEFT)
-            text = " ".join(word.text for word in words)
+            text = " ".join(word.text for word in line)
             yield TextCell(
                 index=0,
                 text=text,
                 orig=text,
-                confidence=float(np.mean([word.confidence for word in words])),
+                # What docling reports as the confidence of a cell is a mean over its parts.
+                confidence=mean_confidence(line),
                 from_ocr=True,
                 rect=BoundingRectangle.from_bounding_box(box),
             )

@@ -29,6 +29,7 @@ from clip4str_plugin.hosting import as_recognizer, import_host
 if TYPE_CHECKING:
     from clip4str_adapters.doctr_modules import CLIP4STRPredictor, KIEPredictor, OCRPredictor
     from clip4str_plugin.model import CLIP4STR
+    from clip4str_plugin.orientation import Mode
     from clip4str_plugin.recognizer import Recognizer
 
 __all__ = ["HOST", "detector", "kie_predictor", "ocr_predictor", "recognition_predictor", "register"]
@@ -83,7 +84,11 @@ class _Detector:
 
 
 def recognition_predictor(
-    arch: Recognizer | CLIP4STR | str | Path = "clip4str_tiny", *, split_wide_crops: bool = True, **options: Any
+    arch: Recognizer | CLIP4STR | str | Path = "clip4str_tiny",
+    *,
+    split_wide_crops: bool = True,
+    orientation: Mode = "auto",
+    **options: Any,
 ) -> CLIP4STRPredictor:
     """Build what docTR calls a recognition predictor, to be used as ``OCRPredictor.reco_predictor`` or alone.
 
@@ -97,6 +102,7 @@ def recognition_predictor(
         arch: ``"clip4str_"`` and the name of a model, the path of one, a model, or a recognizer.
         split_wide_crops: read crops that are wider than words can be in pieces, see
             :class:`~clip4str_adapters.doctr_family.WordReader`.
+        orientation: which crops are tried in other directions, likewise.
         **options: for the recognizer, as in :class:`clip4str_plugin.Recognizer`. Here the confidence of a word is the
             ``"mean"`` of its characters' unless said otherwise, as docTR's own transformers report it.
     """
@@ -107,7 +113,7 @@ def recognition_predictor(
 
     if isinstance(arch, (str, Path, nn.Module)):
         options.setdefault("confidence", "mean")
-    return CLIP4STRPredictor(as_recognizer(arch, **options), split_wide_crops=split_wide_crops)
+    return CLIP4STRPredictor(as_recognizer(arch, **options), split_wide_crops, orientation)
 
 
 def ocr_predictor(

@@ -6,7 +6,7 @@ crops, read them, and build a document from what came out of each step. Nothing 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -18,9 +18,12 @@ import numpy as np
 from clip4str_plugin.detectors import Detections, Detector, orient_detections
 from clip4str_plugin.errors import DetectorError, PolygonError
 from clip4str_plugin.lines import find_words, split_lines
+from clip4str_plugin.long_words import longest_text
+from clip4str_plugin.orientation import Mode
 from clip4str_plugin.polygons import checked_polygon, order_quad
 from clip4str_plugin.rectification import rectify
 from clip4str_plugin.strip import Strip
+from clip4str_plugin.word_reading import read_words
 
 if TYPE_CHECKING:
     from clip4str_plugin.recognizer import Recognizer
@@ -31,29 +34,23 @@ __all__ = ["AlignedScores", "DetectorBoxes", "PerspectiveCrops", "WordReader", "
 class WordReader:
     """Reads word crops the way both hosts want them read: ``reader(crops) -> [(text, confidence), ...]``.
 
-    Wide crops: CLIP4STR reads up to ``max_label_length`` characters (25 as published) and a character is about half as
-    wide as the crop is high. A crop whose aspect ratio is over ``critical_ar``, half that length, cannot be one word it
-    can read. It is cut at its blanks, which come back as blanks in the text, and what is still too wide is read in
-    windows of ``target_ar`` that overlap by ``overlap_ratio`` and are merged by the host. The hosts' own limit of 8 is
-    meant for 32 x 128 inputs and would cut words that CLIP4STR reads whole.
+    Crops are read as our own reader does: in other directions where they read badly, long words in parts. CLIP4STR
+    reads up to ``max_label_length`` characters (25 as published) and a character is about half as wide as the crop is
+    high, so a crop whose aspect ratio is over half that length holds more than one word: it is cut at its blanks, which
+    come back as blanks in the text.
 
     Args:
         recognizer: reads the crops; its ``confidence`` is what the words carry.
-        split_wide_crops: whether to treat wide crops this way, or to read each as one word.
-        split_crops: the host's function that cuts windows.
-        remap_preds: the host's function that merges them.
+        split_wide_crops: whether to do all this, or to read each crop as one upright word.
+        orientation: which crops are tried in other directions: ``"off"``, ``"auto"`` or ``"on"``, see
+            :class:`clip4str_plugin.Reader`.
     """
 
-    def __init__(
-        self, recognizer: Recognizer, split_wide_crops: bool, split_crops: Callable[..., Any], remap_preds: Callable
-    ) -> None:
+    def __init__(self, recognizer: Recognizer, split_wide_crops: bool = True, orientation: Mode = "auto") -> None:
         self.recognizer = recognizer
         self.split_wide_crops = split_wide_crops
-        self.critical_ar = recognizer.model.config.max_label_length / 2
-        self.target_ar = round(0.75 * self.critical_ar)
-        self.overlap_ratio = 0.5
-        self._split_crops = split_crops
-        self._remap_preds = remap_preds
+        self.orientation: Mode = orientation
+        self._widest = longest_text(recognizer) / 2
 
     def __call__(self, crops: Sequence[np.ndarray], **kwargs: Any) -> list[tuple[str, float]]:
         """Read word crops.
@@ -65,31 +62,18 @@ class WordReader:
         Returns:
             text and confidence of each crop, in their order.
         """
-        if not self.split_wide_crops:
-            return self._read(crops)
-        words: list[np.ndarray] = []
-        counts: list[int] = []
-        for crop in crops:
-            pieces = self._cut_at_blanks(crop)
-            words += pieces
-            counts.append(len(pieces))
-        # The hosts divide by the height of the crop.
-        divisible = [word if word.size else np.zeros((1, 1, 3), np.uint8) for word in words]
-        windows, window_map, is_split = self._split_crops(
-            divisible, self.critical_ar, self.target_ar, self.overlap_ratio
-        )
-        read = self._read(windows)
-        if is_split:
-            read = self._remap_preds(read, window_map, self.overlap_ratio)
-        pairs = iter([pair if word.size else ("", 0.0) for pair, word in zip(read, words)])
-        return [_join([next(pairs) for _ in range(count)]) for count in counts]
-
-    def _read(self, crops: Sequence[np.ndarray]) -> list[tuple[str, float]]:
-        return [(found.text, float(found.confidence)) for found in self.recognizer.stream(crops)]
+        pieces = [self._cut_at_blanks(crop) if crop.size else [] for crop in crops]
+        words = [piece for crop in pieces for piece in crop]
+        if self.split_wide_crops:
+            found = [item.reading for item in read_words(words, self.recognizer, orientation=self.orientation)]
+        else:
+            found = self.recognizer(words)
+        pairs = iter([(reading.text, float(reading.confidence)) for reading in found])
+        return [_join([next(pairs) for _ in crop]) for crop in pieces]
 
     def _cut_at_blanks(self, crop: np.ndarray) -> list[np.ndarray]:
         height, width = crop.shape[:2]
-        if not crop.size or width <= self.critical_ar * height:
+        if not self.split_wide_crops or width <= self._widest * height:
             return [crop]
         columns = [(int(left * width), round(right * width)) for left, right in find_words(crop)]
         return [crop[:, start : max(start + 1, end)] for start, end in columns]

@@ -10,11 +10,11 @@ import torch
 from doctr.models.builder import DocumentBuilder, KIEDocumentBuilder
 from doctr.models.kie_predictor import KIEPredictor as DoctrKIEPredictor
 from doctr.models.predictor import OCRPredictor as DoctrOCRPredictor
-from doctr.models.recognition.predictor._utils import remap_preds, split_crops
 from torch import nn
 
 from clip4str_adapters.doctr_family import AlignedScores, DetectorBoxes, PerspectiveCrops, WordReader
 from clip4str_plugin.detectors import Detector
+from clip4str_plugin.orientation import Mode
 from clip4str_plugin.recognizer import Recognizer
 
 __all__ = ["CLIP4STRPredictor", "DetectorPredictor", "KIEPredictor", "OCRPredictor"]
@@ -23,20 +23,19 @@ __all__ = ["CLIP4STRPredictor", "DetectorPredictor", "KIEPredictor", "OCRPredict
 class CLIP4STRPredictor(nn.Module):
     """CLIP4STR in the place of docTR's ``RecognitionPredictor``.
 
-    Crops are squashed as CLIP4STR was trained, not letterboxed, and are read in a stream: memory does not grow with
-    their number. The module moves and converts with ``to``, ``half``, ``bfloat16`` ...; the model inside stays in
-    evaluation mode even when the predictor around it is switched to training.
+    Crops are squashed as CLIP4STR was trained, not letterboxed. The module moves and converts with ``to``, ``half``,
+    ``bfloat16`` ...; the model inside stays in evaluation mode even when the predictor around it is trained.
 
     Args:
         recognizer: reads the crops; its ``confidence`` is what the words carry.
-        split_wide_crops: what to do with crops too wide for a word, see
-            :class:`~clip4str_adapters.doctr_family.WordReader`.
+        split_wide_crops: as in :class:`~clip4str_adapters.doctr_family.WordReader`.
+        orientation: likewise.
     """
 
-    def __init__(self, recognizer: Recognizer, split_wide_crops: bool = True) -> None:
+    def __init__(self, recognizer: Recognizer, split_wide_crops: bool = True, orientation: Mode = "auto") -> None:
         super().__init__()
         self.model = recognizer.model.eval()
-        self.reader = WordReader(recognizer, split_wide_crops, split_crops, remap_preds)
+        self.reader = WordReader(recognizer, split_wide_crops, orientation)
 
     @property
     def recognizer(self) -> Recognizer:

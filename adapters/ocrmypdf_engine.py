@@ -15,7 +15,7 @@ from PIL import Image
 
 from clip4str_plugin import __version__
 from clip4str_plugin.hosting import shared_reader
-from clip4str_plugin.line_reading import read_lines
+from clip4str_plugin.line_reading import mean_confidence, read_lines
 from clip4str_plugin.rectification import rectify
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _reader(options: Any) -> Reader:
 
         torch.set_num_threads(1)
     ours = options.clip4str
-    return shared_reader(ours.detector, ours.model, ours.device, ours.batch_size, "mean")
+    return shared_reader(ours.detector, ours.model, ours.device, ours.batch_size, ours.min_confidence)
 
 
 def _load(path: Path) -> tuple[np.ndarray, float | None]:
@@ -157,7 +157,7 @@ def _line(words: list[Word]) -> OcrElement:
                 bbox=_bounds([word]),
                 poly=[(float(px), float(py)) for px, py in word.polygon],
                 text=word.text,
-                confidence=word.confidence,
+                confidence=mean_confidence([word]),
             )
             for word in words
         ],
@@ -180,7 +180,8 @@ def page_orientation(reader: Reader, image: np.ndarray) -> tuple[int, float]:
     lengths = [float(np.hypot(*(quad[1] - quad[0]))) for quad in quads]
     longest = [quads[index] for index in np.argsort(lengths)[::-1][:_SAMPLE]]
     ways = [turned for quad in longest for turned in (quad, np.roll(quad, 2, axis=0))]
-    readings = read_lines(reader.recognizer, [rectify(image, quad, start="top-left") for quad in ways])
+    crops = [rectify(image, quad, start="top-left") for quad in ways]
+    readings = read_lines(reader.recognizer, crops, orientation="off")
     evidence = dict.fromkeys((0, 90, 180, 270), 0.0)
     for quad, reading in zip(ways, readings):
         x, y = quad[1] - quad[0]

@@ -24,6 +24,7 @@ from clip4str_plugin.hosting import as_recognizer, import_host
 
 if TYPE_CHECKING:
     from clip4str_plugin.model import CLIP4STR
+    from clip4str_plugin.orientation import Mode
     from clip4str_plugin.recognizer import Recognizer
 
 __all__ = ["HOST", "detector", "ocr_predictor", "recognition_predictor"]
@@ -72,7 +73,11 @@ class _Detector:
 
 
 def recognition_predictor(
-    arch: Recognizer | CLIP4STR | str | Path = "tiny", *, split_wide_crops: bool = True, **options: Any
+    arch: Recognizer | CLIP4STR | str | Path = "tiny",
+    *,
+    split_wide_crops: bool = True,
+    orientation: Mode = "auto",
+    **options: Any,
 ) -> WordReader:
     """Build what OnnxTR calls a recognition predictor, to be used as ``OCRPredictor.reco_predictor`` or alone.
 
@@ -80,13 +85,14 @@ def recognition_predictor(
         arch: name or path of a model, a model, or a recognizer.
         split_wide_crops: read crops that are wider than words can be in pieces, see
             :class:`~clip4str_adapters.doctr_family.WordReader`.
+        orientation: which crops are tried in other directions, likewise.
         **options: for the recognizer, as in :class:`clip4str_plugin.Recognizer`. Here the confidence of a word is the
             ``"mean"`` of its characters' unless said otherwise, as OnnxTR's own transformers report it.
     """
-    windows = import_host("onnxtr.models.recognition.predictor._utils", "onnxtr")
+    import_host("onnxtr", "onnxtr")
     if not callable(getattr(arch, "stream", None)):
         options.setdefault("confidence", "mean")
-    return WordReader(as_recognizer(arch, **options), split_wide_crops, windows.split_crops, windows.remap_preds)
+    return WordReader(as_recognizer(arch, **options), split_wide_crops, orientation)
 
 
 def ocr_predictor(

@@ -1,9 +1,8 @@
 """RapidOCR: its bundled text detector for us, CLIP4STR as the recognizer for it.
 
 >>> from rapidocr import RapidOCR
->>> from clip4str_adapters.rapidocr import text_recognizer
->>> engine = RapidOCR(params={"Global.use_cls": False})
->>> engine.text_rec = text_recognizer("tiny")  # before the first call: RapidOCR's own recognizer is then never loaded
+>>> from clip4str_adapters.rapidocr import attach
+>>> engine = attach(RapidOCR(params={"Global.use_cls": False}))  # RapidOCR's own recognizer is then never loaded
 >>> result = engine("photo.jpg")  # doctest: +SKIP
 
 Facts about RapidOCR 3 that shaped this module: arrays are BGR; `word_results` must hold one entry a crop; boxes are
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from clip4str_plugin.model import CLIP4STR
     from clip4str_plugin.recognizer import Recognizer
 
-__all__ = ["HOST", "detector", "text_recognizer"]
+__all__ = ["HOST", "attach", "detector", "text_recognizer"]
 
 HOST = "rapidocr"
 
@@ -198,6 +197,55 @@ class _Detector:
         return orient_detections(quads, scores, "line")
 
 
+def attach(engine: Any, recognizer: Recognizer | CLIP4STR | str | Path = "tiny") -> Any:
+    """Make CLIP4STR the recognizer of a RapidOCR engine, reading words as :class:`clip4str_plugin.Reader` does.
+
+    Lines are cut into words on the page itself and every word is straightened alone, which reads better than cutting
+    the line's crop. Lines that RapidOCR's classifier has turned over are read from the crop, as by
+    :func:`text_recognizer`.
+
+    Args:
+        engine: a ``RapidOCR``.
+        recognizer: a recognizer, a model, or the name or path of one as in :func:`clip4str_plugin.load_model`.
+
+    Returns:
+        the same object.
+
+    Raises:
+        TypeError: it is no ``RapidOCR`` of a version that is understood.
+    """
+    if not callable(getattr(engine, "crop_text_regions", None)) or not hasattr(engine, "text_rec"):
+        raise TypeError(f"{type(engine).__name__} is no RapidOCR object of version 3.4 or later")
+    own = engine.crop_text_regions
+
+    def crop_text_regions(img: np.ndarray, det_boxes: np.ndarray) -> list[np.ndarray]:
+        crops = own(img, det_boxes)
+        found = orient_detections(list(det_boxes), [1.0] * len(det_boxes), "line")
+        return [_LineCrop.of(crop, img, polygon) for crop, polygon in zip(crops, found.polygons)]
+
+    engine.crop_text_regions = crop_text_regions
+    engine.text_rec = text_recognizer(recognizer)
+    return engine
+
+
+class _LineCrop(np.ndarray):
+    """A crop that knows where on which page it was cut; whatever is computed from it is a crop like any other.
+
+    Attributes:
+        page: uint8 BGR (H, W, 3); None for what was computed.
+        polygon: (4, 2) float32, clockwise from the text's top left corner.
+    """
+
+    page: np.ndarray | None = None
+    polygon: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, crop: np.ndarray, page: np.ndarray, polygon: np.ndarray) -> _LineCrop:
+        view = crop.view(cls)
+        view.page, view.polygon = page, polygon
+        return view
+
+
 def text_recognizer(recognizer: Recognizer | CLIP4STR | str | Path = "tiny") -> _TextRecognizer:
     """Make CLIP4STR the recognizer of a RapidOCR engine, as its attribute ``text_rec``.
 
@@ -219,11 +267,9 @@ class _TextRecognizer:
     def __call__(self, args: TextRecInput) -> TextRecOutput:
         from rapidocr.ch_ppocr_rec import TextRecOutput
 
-        from clip4str_plugin.line_reading import read_lines
-
         begin = time.perf_counter()
         crops = [args.img] if isinstance(args.img, np.ndarray) else list(args.img or [])
-        readings = read_lines(self.recognizer, crops, color="bgr")
+        readings = self._read(crops)
         # Not empty and not None-padded: RapidOCR indexes it by crop, and skips word boxes where an entry is None.
         word_results = tuple(
             _word_info(crop, reading) if args.return_word_box else None for crop, reading in zip(crops, readings)
@@ -235,6 +281,16 @@ class _TextRecognizer:
             word_results=word_results,  # type: ignore[arg-type]
             elapse=time.perf_counter() - begin,
         )
+
+    def _read(self, crops: list[np.ndarray]) -> list[LineReading]:
+        from clip4str_plugin.line_reading import read_lines, read_lines_of_page
+
+        lines = [crop for crop in crops if isinstance(crop, _LineCrop) and crop.polygon is not None]
+        if not lines or len(lines) < len(crops):
+            return read_lines(self.recognizer, crops, color="bgr")
+        assert lines[0].page is not None
+        found = Detections([line.polygon for line in lines if line.polygon is not None], np.ones(len(lines)), "line")
+        return read_lines_of_page(self.recognizer, np.ascontiguousarray(lines[0].page[..., ::-1]), found)
 
 
 def _word_info(crop: np.ndarray, reading: LineReading) -> Any:

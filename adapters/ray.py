@@ -352,7 +352,7 @@ class Recognize:
         from clip4str_plugin import Reader
 
         built = not isinstance(model, (str, Path, nn.Module))
-        options = {} if built else {"device": device, "batch_size": words_a_batch}
+        options = {} if built else {"device": device, "batch_size": words_a_batch, "precision": "auto"}
         self._found: Detections | DetectorError | None = None
         self.reader = Reader(self._give, as_recognizer(model, **options))
 

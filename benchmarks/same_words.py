@@ -114,10 +114,10 @@ def ocrmypdf(recognizer: Recognizer) -> Host:
 def rapidocr(recognizer: Recognizer) -> Host:
     from rapidocr import RapidOCR
 
-    from clip4str_adapters.rapidocr import text_recognizer
+    from clip4str_adapters.rapidocr import attach
 
     engine = RapidOCR(params={"Global.use_cls": False, "Global.text_score": 0.0, "Global.log_level": "error"})
-    engine.text_rec = text_recognizer(recognizer)
+    attach(engine, recognizer)
 
     def read(page: np.ndarray) -> tuple[list[str], Detections]:
         result = engine(np.ascontiguousarray(page[..., ::-1]))

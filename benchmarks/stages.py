@@ -91,7 +91,7 @@ def whole_pages(args: argparse.Namespace, now: Callable[[], float]) -> dict[str,
     from PIL import Image
     from rapidocr import EngineType, RapidOCR
 
-    from clip4str_plugin import Reader, load_detector, load_model, reader
+    from clip4str_plugin import Reader, load_detector, load_model, regions
 
     paths = sorted(p for p in Path(args.pages).iterdir() if p.suffix.lower() in (".jpg", ".jpeg", ".png"))[: args.limit]
     pages = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
@@ -111,7 +111,7 @@ def whole_pages(args: argparse.Namespace, now: Callable[[], float]) -> dict[str,
         stopwatch = Stopwatch(now)
         stopwatch.wrap(own, "detector", "detection")
         stopwatch.wrap(own, "recognizer", "recognition")
-        stopwatch.wrap(reader, "_cut", "splitting and straightening")
+        stopwatch.wrap(regions, "cut_words", "splitting and straightening")
         # One page at a time, so that no two stages run at once.
         ways[name] = stopwatch, lambda own=own: [list(own.stream([page])) for page in pages]
     return measure(ways, now, args.rounds, len(pages))

@@ -12,7 +12,7 @@ from clip4str_plugin.errors import HostError
 if TYPE_CHECKING:
     from clip4str_plugin.model import CLIP4STR
     from clip4str_plugin.reader import Reader
-    from clip4str_plugin.recognizer import Confidence, Recognizer
+    from clip4str_plugin.recognizer import Recognizer
 
 __all__ = ["as_recognizer", "import_host", "shared_reader"]
 
@@ -63,7 +63,7 @@ def as_recognizer(source: Recognizer | CLIP4STR | str | Path, **options: Any) ->
     return source
 
 
-def shared_reader(detector: str, model: str, device: str, batch_size: int, confidence: Confidence) -> Reader:
+def shared_reader(detector: str, model: str, device: str, batch_size: int, min_confidence: float) -> Reader:
     """Return the one reader of this process for these settings, loading it at the first call.
 
     Hosts build their engines anew for every document or page; models must not be loaded as often.
@@ -73,13 +73,13 @@ def shared_reader(detector: str, model: str, device: str, batch_size: int, confi
         model: name or path of a model, see :func:`clip4str_plugin.load_model`.
         device: where the model runs, ``"cpu"``, ``"cuda"`` ...
         batch_size: as in :class:`clip4str_plugin.Recognizer`.
-        confidence: likewise.
+        min_confidence: as in :class:`clip4str_plugin.Reader`.
     """
     from clip4str_plugin import Reader
 
-    key = (detector, model, device, batch_size, confidence)
+    key = (detector, model, device, batch_size, min_confidence)
     with _loading:
         if key not in _readers:
-            options = {"device": device, "batch_size": batch_size, "confidence": confidence}
-            _readers[key] = Reader(detector, as_recognizer(model, **options))
+            recognizer = as_recognizer(model, device=device, batch_size=batch_size, precision="auto")
+            _readers[key] = Reader(detector, recognizer, min_confidence=min_confidence)
         return _readers[key]

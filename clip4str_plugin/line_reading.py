@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 if TYPE_CHECKING:
+    from clip4str_plugin.detectors import Detections
+    from clip4str_plugin.orientation import Mode, Oriented
+    from clip4str_plugin.reader import Word
     from clip4str_plugin.recognizer import Recognition, Recognizer
 
-__all__ = ["LineReading", "WordReading", "read_lines"]
+__all__ = ["LineReading", "WordReading", "mean_confidence", "read_lines", "read_lines_of_page"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class WordReading:
 
 @dataclass(frozen=True)
 class LineReading:
-    """The words of one line crop, left to right; words that were read as nothing are left out."""
+    """The words of one line crop, in reading order; words that were read as nothing are left out."""
 
     words: tuple[WordReading, ...]
 
@@ -50,16 +53,20 @@ class LineReading:
         return mean_confidence([word.recognition for word in self.words])
 
 
-def mean_confidence(recognitions: Sequence[Recognition]) -> float:
-    """Mean over all characters of all recognitions, 0.0 without any."""
-    characters = [value for recognition in recognitions for value in recognition.char_confidences]
+def mean_confidence(readings: Sequence[Recognition | Word]) -> float:
+    """Mean over the characters of all readings, 0.0 without any."""
+    characters = [value for reading in readings for value in reading.char_confidences]
     return float(np.mean(characters)) if characters else 0.0
 
 
 def read_lines(
-    recognizer: Recognizer, crops: Sequence[np.ndarray], *, color: Literal["rgb", "bgr"] = "rgb"
+    recognizer: Recognizer,
+    crops: Sequence[np.ndarray],
+    *,
+    color: Literal["rgb", "bgr"] = "rgb",
+    orientation: Mode = "auto",
 ) -> list[LineReading]:
-    """Cut upright line crops into words at their blanks, read the words and put the lines together again.
+    """Cut line crops into words at their blanks, read the words and put the lines together again.
 
     >>> import numpy as np
     >>> from clip4str_plugin import Recognizer, load_model
@@ -71,12 +78,15 @@ def read_lines(
         recognizer: reads the words, those of all lines in shared batches.
         crops: uint8 arrays (h, w, 3) or (h, w), one line of text each.
         color: order of the crops' channels.
+        orientation: which words are tried in other directions, see ``settle_orientation``; a line that is upside down
+            is given the right way round.
 
     Returns:
         one reading a crop, in the order of the crops.
     """
     from clip4str_plugin.lines import find_words_in
-    from clip4str_plugin.long_words import longest_text, read_long_words
+    from clip4str_plugin.long_words import longest_text
+    from clip4str_plugin.word_reading import read_words
 
     spans: list[list[tuple[float, float]]] = [[] for _ in crops]
     filled = [index for index, crop in enumerate(crops) if crop.size]
@@ -89,16 +99,60 @@ def read_lines(
             start = min(int(left * width), width - 1)
             words.append(crop[:, start : max(start + 1, round(right * width))])
 
-    recognitions = iter(
-        read_long_words(
+    oriented_words = iter(
+        read_words(
             words,
-            recognizer(words, color=color),
-            lambda parts: recognizer(parts, color=color),
-            longest_text(recognizer),
+            lambda views: recognizer(views, color=color),
+            orientation=orientation,
+            lines=[number for number, pieces in enumerate(spans) for _ in pieces],
+            max_length=longest_text(recognizer),
         )
     )
-    readings = []
-    for pieces in spans:
-        read = [WordReading(next(recognitions), left, right) for left, right in pieces]
-        readings.append(LineReading(tuple(word for word in read if word.recognition.text)))
-    return readings
+    return [_line([(next(oriented_words), left, right) for left, right in pieces]) for pieces in spans]
+
+
+def read_lines_of_page(
+    recognizer: Recognizer,
+    page: np.ndarray,
+    lines: Detections,
+    *,
+    orientation: Mode = "auto",
+) -> list[LineReading]:
+    """Cut detected lines into words on the page itself, straighten and read the words, and put the lines together.
+
+    Args:
+        recognizer: reads the words, those of all lines in shared batches.
+        page: uint8 RGB (H, W, 3).
+        lines: what a detector of lines found on it.
+        orientation: which words are tried in other directions, see ``settle_orientation``; a line that is upside down
+            is given the right way round.
+
+    Returns:
+        one reading a line, in their order; without words where a line encloses no pixel.
+    """
+    from clip4str_plugin.regions import cut_words, read_regions
+
+    regions = cut_words(page, lines)
+    found = read_regions([regions], recognizer, orientation)
+    words: list[list[tuple[Oriented[Recognition], float, float]]] = [[] for _ in lines.polygons]
+    for region, item in zip(regions, found):
+        left, right = _extent(region.polygon, lines.polygons[region.line])
+        words[region.line].append((item, left, right))
+    return [_line(items) for items in words]
+
+
+def _line(words: Sequence[tuple[Oriented[Recognition], float, float]]) -> LineReading:
+    """Put words, with their left and right ends, together to a line, in reading order."""
+    if words and words[0][0].turns == 2:  # the whole line is upside down
+        words = [(item, 1 - right, 1 - left) for item, left, right in reversed(words)]
+    read = [WordReading(item.reading, left, right) for item, left, right in words]
+    return LineReading(tuple(word for word in read if word.recognition.text))
+
+
+def _extent(word: np.ndarray, line: np.ndarray) -> tuple[float, float]:
+    """Where a word begins and ends along a line, as shares of its length."""
+    half = len(line) // 2
+    start = (line[0] + line[-1]) / 2
+    along = (line[half - 1] + line[half]) / 2 - start
+    shares = (word - start) @ along / max(float(along @ along), 1e-6)
+    return float(np.clip(shares.min(), 0, 1)), float(np.clip(shares.max(), 0, 1))

@@ -5,15 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clip4str_plugin.errors import Clip4StrError, DetectorError, PolygonError
+from clip4str_plugin.errors import Clip4StrError, DetectorError
 
 if TYPE_CHECKING:
     from doctr.io import Document
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from clip4str_plugin.model import CLIP4STR
     from clip4str_plugin.orientation import Mode
     from clip4str_plugin.recognizer import Recognition, Recognizer
+    from clip4str_plugin.regions import Region
 
 __all__ = ["MIN_CONFIDENCE", "Page", "Reader", "Word", "to_doctr_page"]
 
@@ -264,41 +264,13 @@ class Reader:
     def _keeps(self, reading: Recognition) -> bool:
         return bool(reading.text) and reading.confidence >= self.min_confidence
 
-    def _recognize(self, pages: list[list[_Region]]) -> list[list[_Piece]]:
-        """Read the crops of several pages together, turned where that is better and in parts where they are long.
-
-        The words of a detected line all run the same way.
-        """
-        from clip4str_plugin.long_words import read_long_words
-        from clip4str_plugin.orientation import certainty, settle_orientation, stands_on_end, turn_polygon
+    def _recognize(self, pages: list[list[Region]]) -> list[list[_Piece]]:
+        """Read the crops of several pages together."""
+        from clip4str_plugin.orientation import turn_polygon
+        from clip4str_plugin.regions import read_regions
 
         regions = [region for page in pages for region in page]
-        crops = [region.crop for region in regions]
-        on_end = [self.orientation != "off" and stands_on_end(region.polygon) for region in regions]
-        readings = self.recognizer(crops)
-        settled = settle_orientation(crops, readings, self.recognizer, self.orientation, on_end)
-
-        lines: dict[tuple[int, int], list[int]] = {}
-        numbers = [number for number, page in enumerate(pages) for _ in page]
-        for index, (number, region) in enumerate(zip(numbers, regions)):
-            lines.setdefault((number, region.line), []).append(index)
-        against: list[tuple[int, int]] = []  # words that were read against the direction of their line, and that
-        for line in lines.values():
-            ways: dict[tuple[int, bool], float] = {}
-            for item in (settled[index] for index in line):
-                weight = certainty(item.reading) * len(item.reading.text)
-                ways[item.turns, item.stacked] = ways.get((item.turns, item.stacked), 0.0) + weight
-            if len(ways) > 1:
-                turns, _ = max(ways, key=lambda way: ways[way])
-                against += [(i, turns) for i in line if settled[i].turns != turns or settled[i].stacked]
-        again = self.recognizer([np.rot90(crops[index], turns) for index, turns in against]) if against else []
-        for (index, turns), reading in zip(against, again):
-            settled[index] = replace(settled[index], reading=reading, turns=turns, stacked=False)
-        flat = [index for index, item in enumerate(settled) if not item.stacked]
-        upright = [np.rot90(crops[index], settled[index].turns) for index in flat]
-        whole = read_long_words(upright, [settled[index].reading for index in flat], self.recognizer)
-        for index, reading in zip(flat, whole):
-            settled[index] = replace(settled[index], reading=reading)
+        settled = read_regions(pages, self.recognizer, self.orientation)
         pieces = iter(
             [
                 _Piece(turn_polygon(region.polygon, item.turns), region.score, item.reading)
@@ -306,16 +278,6 @@ class Reader:
             ]
         )
         return [list(islice(pieces, len(page))) for page in pages]
-
-
-@dataclass(frozen=True, eq=False)
-class _Region:
-    """A word that was detected; words that were cut from one line share its number."""
-
-    polygon: np.ndarray
-    score: float
-    line: int
-    crop: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -332,7 +294,7 @@ class _Draft:
     """A page on its way: its words are detected and straightened, but not read."""
 
     image: np.ndarray | None
-    regions: list[_Region] = field(default_factory=list)
+    regions: list[Region] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     error: str | None = None
 
@@ -348,51 +310,15 @@ def _draft(image: np.ndarray, detections: Detections | Exception, seconds: float
     if isinstance(detections, Exception):
         usable = image if isinstance(image, np.ndarray) and image.ndim == 3 else None
         return _Draft(usable, error=f"no text could be detected: {_one_line(detections)}")
+    from clip4str_plugin.regions import cut_words
+
     begin = time.perf_counter()
     try:
-        regions = _cut(image, detections)
+        regions = cut_words(image, detections)
     except Exception as error:  # what a detector of others gives may be anything
         logger.debug("straightening failed", exc_info=True)
         return _Draft(image, error=f"the text could not be read: {_one_line(error)}")
     return _Draft(image, regions, {"detect": seconds, "rectify": time.perf_counter() - begin})
-
-
-def _cut(image: np.ndarray, detections: Detections) -> list[_Region]:
-    """Straighten every word that was detected; what encloses no pixel is left out."""
-    from clip4str_plugin.rectification import rectify
-
-    polygons = detections.polygons
-    lines = _split(image, polygons) if detections.granularity == "line" else [[polygon] for polygon in polygons]
-    regions = []
-    for number, (words, score) in enumerate(zip(lines, detections.scores.tolist())):
-        for word in words:
-            with _leaving_out():
-                regions.append(_Region(word, score, number, rectify(image, word, start="top-left")))
-    return regions
-
-
-def _split(image: np.ndarray, polygons: list[np.ndarray]) -> list[list[np.ndarray]]:
-    """The words of each line, none for a line that encloses no pixel."""
-    from clip4str_plugin.lines import split_lines
-
-    try:
-        return split_lines(image, polygons, start="top-left")
-    except PolygonError:  # all at once is faster, but one spoils it
-        lines: list[list[np.ndarray]] = []
-        for polygon in polygons:
-            words: list[np.ndarray] = []
-            with _leaving_out():
-                (words,) = split_lines(image, [polygon], start="top-left")
-            lines.append(words)
-        return lines
-
-
-@contextmanager
-def _leaving_out() -> Iterator[None]:
-    try:
-        yield
-    except PolygonError as error:
-        logger.info("a detected region is left out: %s", error)
 
 
 def _arrange(found: list[_Piece], shape: tuple[int, ...]) -> list[Word]:

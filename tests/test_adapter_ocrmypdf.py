@@ -45,7 +45,7 @@ def reading(monkeypatch, scan):
     def detect(pages):
         return [Detections([box * (page.shape[0] / 800) for box in boxes], [0.9] * 3) for page in pages]
 
-    reader = Reader(detect, real_reader(confidence=0.8))
+    reader = Reader(detect, real_reader(char_confidence=0.8))
     monkeypatch.setattr(
         "clip4str_adapters.ocrmypdf_engine.shared_reader", lambda *settings: asked.append(settings) or reader
     )
@@ -175,7 +175,9 @@ def test_orientation(turn, monkeypatch):
     reader = Reader(lambda pages: [orient_detections(rotated, [0.9] * 4, "line")], Sure(lambda crop: "x"))
     monkeypatch.setattr(
         "clip4str_adapters.ocrmypdf_engine.read_lines",
-        lambda recognizer, crops: [LineReading((WordReading(read, 0.0, 1.0),)) for read in recognizer.stream(crops)],
+        lambda recognizer, crops, orientation: [
+            LineReading((WordReading(read, 0.0, 1.0),)) for read in recognizer.stream(crops)
+        ],
     )
     angle, evidence = page_orientation(reader, turned)
     assert angle == turn

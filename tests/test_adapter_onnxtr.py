@@ -142,8 +142,8 @@ def test_the_confidence_is_the_mean_unless_the_recognizer_says_otherwise():
     crops = [np.random.default_rng(0).integers(0, 255, (20, 50, 3), np.uint8)]
     (mean,) = Recognizer(model, confidence="mean")(crops)
     product = Recognizer(model)
-    assert recognition_predictor(model)(crops) == [(mean.text, mean.confidence)]
-    assert recognition_predictor(product)(crops)[0][1] == product(crops)[0].confidence
+    assert recognition_predictor(model, split_wide_crops=False)(crops) == [(mean.text, mean.confidence)]
+    assert recognition_predictor(product, split_wide_crops=False)(crops)[0][1] == product(crops)[0].confidence
 
 
 def test_errors(monkeypatch):

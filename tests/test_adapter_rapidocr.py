@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from shapely.geometry import Polygon
 
+from clip4str_plugin import Reader as PageReader
 from clip4str_plugin import load_detector, rectify
+from clip4str_plugin.detectors import orient_detections
 from clip4str_plugin.errors import DetectorError, ImageError
 from tests.host_helpers import PHOTOS, Reader, colour_reader, photo, real_reader
 
 rapidocr = pytest.importorskip("rapidocr")
 
-from clip4str_adapters.rapidocr import detector, text_recognizer  # noqa: E402
+from clip4str_adapters.rapidocr import attach, detector, text_recognizer  # noqa: E402
 
 QUIET = {"Global.log_level": "error", "Global.use_cls": False}
 
@@ -270,7 +272,7 @@ def test_word_boxes_lie_on_the_words():
     words = [word for line in result.word_results for word in line]
     assert [text for text, _, _ in sorted(words, key=lambda word: word[2][0][0])] == ["ONE", "THREE", "TWO"]
     for text, score, box in words:
-        assert score == pytest.approx(0.25)
+        assert score == pytest.approx(0.4)
         xs = np.array(box)[:, 0]
         assert abs(xs.min() - places[text][0]) < 25
         assert abs(xs.max() - places[text][1]) < 25
@@ -297,3 +299,38 @@ def test_long_lines_and_many_crops_are_streamed():
     assert output.txts == ("blue",) * 500
     assert output.word_results == (None,) * 500
     assert text_recognizer(reader)(TextRecInput(img=[])).txts == ()
+
+
+def test_attached_it_reads_what_our_reader_reads():
+    page = photo("printed_page.png")
+    engine = attach(rapidocr.RapidOCR(params={**QUIET, "Global.use_cls": False, "Global.text_score": 0.0}), "tiny")
+    result = engine(np.ascontiguousarray(page[..., ::-1]))
+    found = orient_detections(list(result.boxes), [1.0] * len(result.boxes), "line")
+    (read,) = PageReader(lambda pages: [found], engine.text_rec.recognizer, min_confidence=0).stream([page])
+    assert len(read.words) > 30
+    assert sorted(" ".join(result.txts).split()) == sorted(word.text for word in read.words)
+
+
+def test_attached_it_says_where_the_words_are():
+    page, boxes = word_page()
+    engine = attach(rapidocr.RapidOCR(params={**QUIET, "Global.use_cls": False}), real_reader())
+    result = engine(np.ascontiguousarray(page[..., ::-1]), return_word_box=True)
+    words = {text: np.array(box) for line in result.word_results for text, _, box in line}
+    assert set(words) == {"HELLO", "WORLD", "SMALL"}
+    for text, box in zip(("HELLO", "WORLD", "SMALL"), boxes):
+        assert abs(words[text][:, 0].min() - box[:, 0].min()) < 25
+        assert abs(words[text][:, 0].max() - box[:, 0].max()) < 25
+
+
+def test_a_line_that_was_turned_over_is_read_all_the_same():
+    from rapidocr.ch_ppocr_rec import TextRecInput
+
+    line = np.full((60, 420, 3), 255, np.uint8)
+    cv2.putText(line, "ONE THREE", (20, 45), cv2.FONT_HERSHEY_SIMPLEX, 1.4, (0, 0, 0), 3)
+    for crop in (line, line[::-1, ::-1].copy()):
+        assert text_recognizer("tiny")(TextRecInput(img=[crop])).txts == ("ONE THREE",)
+
+
+def test_what_is_no_rapidocr_is_refused():
+    with pytest.raises(TypeError, match="object is no RapidOCR"):
+        attach(object())

@@ -86,7 +86,7 @@ def scans(tmp_path):
 
 
 def read(scans, output, detector, **options):
-    return read_folder(scans, output, detector=detector, model=colour_reader(), **options)
+    return read_folder(scans, output, detector=detector, model=colour_reader(confidence=0.9), **options)
 
 
 def rows(output):

@@ -196,7 +196,7 @@ def test_words_upside_down_are_read_the_other_way(mode, text):
 
 def test_the_words_of_a_detected_line_run_the_same_way(monkeypatch):
     page, boxes = arrows((100, 10), (20, 120), (110, 30))
-    monkeypatch.setattr("clip4str_plugin.lines.split_lines", lambda image, lines, start: [list(boxes)])
+    monkeypatch.setattr("clip4str_plugin.regions.split_lines", lambda image, lines, start: [list(boxes)])
     line = Detections([box(20, 30, 440, 40)], [0.5], "line")
     (result,) = reader_of(line, ArrowRecognizer()).stream([page])
     assert result.text == "30>110 120>20 10>100", "two of three say that it is upside down"

@@ -197,7 +197,7 @@ def find_files(source: str | Path | Sequence[str]) -> list[str]:
     """
     from pyarrow import fs
 
-    from clip4str_plugin.images import _SUFFIXES
+    from clip4str_plugin.images import PAGE_SUFFIXES
 
     if not isinstance(source, (str, Path)):
         return sorted({path for each in source for path in find_files(each)})
@@ -217,7 +217,7 @@ def find_files(source: str | Path | Sequence[str]) -> list[str]:
     found = [
         f"{base}/{name}"
         for name in sorted(names)
-        if Path(name).suffix.lower() in _SUFFIXES and not any(part.startswith(".") for part in name.split("/"))
+        if Path(name).suffix.lower() in PAGE_SUFFIXES and not any(part.startswith(".") for part in name.split("/"))
     ]
     if not found:
         raise ImageError(f"{source}: the folder holds no image or PDF")

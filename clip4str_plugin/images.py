@@ -18,7 +18,17 @@ from clip4str_plugin.urls import fetch_url, is_url
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["MAX_PIXELS", "PDF_DPI", "PageImage", "Unreadable", "find_files", "read_pages", "read_stream", "to_rgb"]
+__all__ = [
+    "MAX_PIXELS",
+    "PAGE_SUFFIXES",
+    "PDF_DPI",
+    "PageImage",
+    "Unreadable",
+    "find_files",
+    "read_pages",
+    "read_stream",
+    "to_rgb",
+]
 
 MAX_PIXELS = 150_000_000
 """Larger pages are refused unless the caller says otherwise: decoded, this many pixels take 450 MB."""
@@ -26,11 +36,12 @@ MAX_PIXELS = 150_000_000
 PDF_DPI = 200
 """Resolution at which pages of a PDF are rendered."""
 
-# In a folder only these are read; a path that is named is read whatever its suffix.
-_SUFFIXES = frozenset(
+PAGE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm",
      ".pdf", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
 )  # fmt: skip
+"""Of a folder, only files that end so are read; a path that is named is read whatever its suffix."""
+
 # What Pillow may decode. It knows more, some of it by starting other programs (EPS).
 _FORMATS = ("AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
@@ -104,7 +115,7 @@ def _list_folder(path: str, recursive: bool) -> list[str]:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 files += _list_folder(entry.path, recursive) if recursive else []
-            elif os.path.splitext(entry.name)[1].lower() in _SUFFIXES:
+            elif os.path.splitext(entry.name)[1].lower() in PAGE_SUFFIXES:
                 files.append(entry.path)
     return files
 

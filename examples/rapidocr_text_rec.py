@@ -1,4 +1,4 @@
-"""CLIP4STR as the recognizer of RapidOCR: three lines more than RapidOCR alone.
+"""CLIP4STR as the recognizer of RapidOCR: two lines more than RapidOCR alone.
 
 Run it with the path of a photo, or without one for a photo of this folder:
 
@@ -10,12 +10,11 @@ from pathlib import Path
 
 from rapidocr import RapidOCR
 
-from clip4str_adapters.rapidocr import text_recognizer
+from clip4str_adapters.rapidocr import attach
 
 photo = sys.argv[1] if len(sys.argv) > 1 else str(Path(__file__).parent / "photos" / "printed_page.png")
 
-engine = RapidOCR(params={"Global.use_cls": False, "Global.log_level": "warning"})
-engine.text_rec = text_recognizer("tiny")
+engine = attach(RapidOCR(params={"Global.use_cls": False, "Global.log_level": "warning"}), "tiny")
 
 result = engine(photo)
 for text, score in zip(result.txts or (), result.scores or ()):

@@ -60,7 +60,9 @@ def word_detector(detector: str | Detector = "rapidocr", **options: Any) -> Clip
 
 
 def ocr_detector(
-    detector: str | Detector = "rapidocr", recognizer: Recognizer | CLIP4STR | str | Path = "tiny"
+    detector: str | Detector = "rapidocr",
+    recognizer: Recognizer | CLIP4STR | str | Path = "tiny",
+    **options: Any,
 ) -> ClipOcrDetector:
     """Build an ``ObjectDetector`` that finds and reads words, for ``TextExtractionService(...)``, as Tesseract's does.
 
@@ -70,12 +72,13 @@ def ocr_detector(
     Args:
         detector: as in :func:`clip4str_plugin.load_detector`.
         recognizer: as in :func:`text_recognizer`.
+        **options: of :class:`clip4str_plugin.Reader`: ``orientation``, ``min_confidence``.
     """
     import_host("deepdoctection", "deepdoctection")
     from clip4str_adapters.deepdoctection_predictors import ClipOcrDetector
     from clip4str_plugin import Reader
 
-    return ClipOcrDetector(Reader(detector, recognizer))
+    return ClipOcrDetector(Reader(detector, recognizer, **options))
 
 
 def attach(

@@ -6,7 +6,7 @@ crops, read them, and build a document from what came out of each step. Nothing 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -17,9 +17,10 @@ import numpy as np
 
 from clip4str_plugin.detectors import Detections, Detector, orient_detections
 from clip4str_plugin.errors import DetectorError, PolygonError
+from clip4str_plugin.hosting import MarkedCrop
 from clip4str_plugin.lines import find_words, split_lines
 from clip4str_plugin.long_words import longest_text
-from clip4str_plugin.orientation import Mode
+from clip4str_plugin.orientation import Mode, stands_on_end
 from clip4str_plugin.polygons import checked_polygon, order_quad
 from clip4str_plugin.rectification import rectify
 from clip4str_plugin.strip import Strip
@@ -65,7 +66,15 @@ class WordReader:
         pieces = [self._cut_at_blanks(crop) if crop.size else [] for crop in crops]
         words = [piece for crop in pieces for piece in crop]
         if self.split_wide_crops:
-            found = [item.reading for item in read_words(words, self.recognizer, orientation=self.orientation)]
+            origins = [getattr(word, "origin", None) or _Origin(index) for index, word in enumerate(words)]
+            oriented = read_words(
+                words,
+                self.recognizer,
+                orientation=self.orientation,
+                on_end=[origin.on_end for origin in origins],
+                lines=[origin.line for origin in origins],
+            )
+            found = [item.reading for item in oriented]
         else:
             found = self.recognizer(words)
         pairs = iter([(reading.text, float(reading.confidence)) for reading in found])
@@ -77,6 +86,14 @@ class WordReader:
             return [crop]
         columns = [(int(left * width), round(right * width)) for left, right in find_words(crop)]
         return [crop[:, start : max(start + 1, end)] for start, end in columns]
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What :class:`PerspectiveCrops` knows of a crop: the line it is a word of, and whether it stood on end."""
+
+    line: Hashable
+    on_end: bool = False
 
 
 def _join(words: list[tuple[str, float]]) -> tuple[str, float]:
@@ -136,9 +153,12 @@ class DetectorBoxes:
         words = [_words(page, detections) for page, detections in zip(pages, found)]
         notes = _notes.get()
         if notes is not None:
-            notes.polygons = [polygons for polygons, _ in words]
-        boxes = [self._relative(page, *found) for page, found in zip(pages, words)]
-        return (boxes, [_fill(page, polygons) for page, (polygons, _) in zip(pages, words)]) if return_maps else boxes
+            notes.polygons = [polygons for polygons, _, _ in words]
+            notes.lines = [lines for _, _, lines in words]
+        boxes = [self._relative(page, polygons, scores) for page, (polygons, scores, _) in zip(pages, words)]
+        return (
+            (boxes, [_fill(page, polygons) for page, (polygons, _, _) in zip(pages, words)]) if return_maps else boxes
+        )
 
     def _relative(self, page: np.ndarray, polygons: list[np.ndarray], scores: np.ndarray) -> np.ndarray:
         quads = np.asarray([_quad_of(polygon) for polygon in polygons], np.float32).reshape(-1, 4, 2)
@@ -148,8 +168,8 @@ class DetectorBoxes:
         return np.concatenate([quads, np.broadcast_to(scores[:, None, None], (len(scores), 1, 2))], axis=1)
 
 
-def _words(page: np.ndarray, detections: Detections) -> tuple[list[np.ndarray], np.ndarray]:
-    """Polygons of words, (K, 2) float32 pixels, and their scores, (N,); unreadable ones are left out."""
+def _words(page: np.ndarray, detections: Detections) -> tuple[list[np.ndarray], np.ndarray, list[int]]:
+    """Polygons of words, (K, 2) float32 pixels, their scores, (N,), and lines; unreadable ones are left out."""
     try:  # all at once, as the reader does: a line is cut a little differently beside others
         words = _cut(page, detections.polygons, detections.granularity)
     except PolygonError:
@@ -160,7 +180,8 @@ def _words(page: np.ndarray, detections: Detections) -> tuple[list[np.ndarray], 
             except PolygonError:
                 words.append([])
     polygons = [word for line in words for word in line]
-    return polygons, np.repeat(detections.scores, [len(line) for line in words]).astype(np.float32)
+    lines = np.repeat(np.arange(len(words)), [len(line) for line in words])
+    return polygons, detections.scores[lines].astype(np.float32), lines.tolist()
 
 
 def _cut(page: np.ndarray, polygons: list[np.ndarray], granularity: str) -> list[list[np.ndarray]]:
@@ -190,10 +211,12 @@ class _Notes:
     Attributes:
         boxes: the detector's own output, scores included: for each page an array, or one for each class.
         polygons: for each page the polygons behind the boxes, in pixels, where a detector of ours gave them.
+        lines: for each page and polygon the line it is a word of.
     """
 
     boxes: list[Any] = field(default_factory=list)
     polygons: list[list[np.ndarray]] = field(default_factory=list)
+    lines: list[list[int]] = field(default_factory=list)
 
 
 # Those of the call under way in this thread: predictors may be shared between threads.
@@ -232,18 +255,25 @@ class PerspectiveCrops:
         if assume_straight_pages:
             return super()._prepare_crops(pages, loc_preds, assume_straight_pages=True, **kwargs)  # type: ignore[misc]
         notes = _notes.get()
-        polygons = (notes.polygons if notes else None) or [[]] * len(pages)
-        crops, kept = [], []
-        for page, quads, given in zip(pages, loc_preds, polygons):
-            page_crops, page_quads = [], []
+        nothing: list[list[Any]] = [[]] * len(pages)
+        polygons, lines = (notes.polygons or nothing, notes.lines or nothing) if notes else (nothing, nothing)
+        crops: list[list[np.ndarray]] = []
+        kept = []
+        for number, (page, quads, given) in enumerate(zip(pages, loc_preds, polygons)):
+            page_crops: list[np.ndarray] = []
+            page_quads = []
             given_quads = np.asarray([_quad_of(polygon) for polygon in given], np.float32).reshape(-1, 4, 2)
             size = np.asarray(page.shape[1::-1], np.float32)
             for quad in quads:
                 try:
                     corners = self._oriented(quad[:4] * size)
-                    page_crops.append(rectify(page, _behind(corners, given, given_quads), start="top-left"))
+                    behind = _behind(corners, given_quads)
+                    polygon = corners if behind is None else given[behind]
+                    crop = rectify(page, polygon, start="top-left")
                 except PolygonError:
                     continue
+                line = ("alone", len(page_crops)) if behind is None else lines[number][behind]
+                page_crops.append(MarkedCrop.of(crop, _Origin((number, line), stands_on_end(polygon))))
                 page_quads.append(corners / size)
             crops.append(page_crops)
             kept.append(np.asarray(page_quads, dtype=quads.dtype).reshape(-1, 4, 2))
@@ -255,16 +285,16 @@ class PerspectiveCrops:
         return quad if told or not self._crop_orientation_disabled else order_quad(checked_polygon(quad))
 
 
-def _behind(quad: np.ndarray, polygons: list[np.ndarray], quads: np.ndarray) -> np.ndarray:
-    """The polygon of our detector that a quadrilateral, in pixels, stands for; if there is none, the quadrilateral.
+def _behind(quad: np.ndarray, quads: np.ndarray) -> int | None:
+    """Which polygon of our detector a quadrilateral, in pixels, stands for, given those that stand for the polygons.
 
     The quadrilateral has lost a curve, and by rounding as much as makes a crop a pixel wider or narrower.
     """
-    if not polygons:
-        return quad
+    if not len(quads):
+        return None
     distances = np.abs(quads - quad).max(axis=(1, 2))
     nearest = int(distances.argmin())
-    return polygons[nearest] if distances[nearest] < 0.5 else quad
+    return nearest if distances[nearest] < 0.5 else None
 
 
 class AlignedScores:

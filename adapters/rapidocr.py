@@ -23,7 +23,7 @@ import numpy as np
 
 from clip4str_plugin.detectors import Detections, Detector, check_page, orient_detections
 from clip4str_plugin.errors import DetectorError
-from clip4str_plugin.hosting import as_recognizer, import_host
+from clip4str_plugin.hosting import MarkedCrop, as_recognizer, import_host
 
 if TYPE_CHECKING:
     from rapidocr.ch_ppocr_rec import TextRecInput, TextRecOutput
@@ -221,29 +221,11 @@ def attach(engine: Any, recognizer: Recognizer | CLIP4STR | str | Path = "tiny")
     def crop_text_regions(img: np.ndarray, det_boxes: np.ndarray) -> list[np.ndarray]:
         crops = own(img, det_boxes)
         found = orient_detections(list(det_boxes), [1.0] * len(det_boxes), "line")
-        return [_LineCrop.of(crop, img, polygon) for crop, polygon in zip(crops, found.polygons)]
+        return [MarkedCrop.of(crop, (img, polygon)) for crop, polygon in zip(crops, found.polygons)]
 
     engine.crop_text_regions = crop_text_regions
     engine.text_rec = text_recognizer(recognizer)
     return engine
-
-
-class _LineCrop(np.ndarray):
-    """A crop that knows where on which page it was cut; whatever is computed from it is a crop like any other.
-
-    Attributes:
-        page: uint8 BGR (H, W, 3); None for what was computed.
-        polygon: (4, 2) float32, clockwise from the text's top left corner.
-    """
-
-    page: np.ndarray | None = None
-    polygon: np.ndarray | None = None
-
-    @classmethod
-    def of(cls, crop: np.ndarray, page: np.ndarray, polygon: np.ndarray) -> _LineCrop:
-        view = crop.view(cls)
-        view.page, view.polygon = page, polygon
-        return view
 
 
 def text_recognizer(recognizer: Recognizer | CLIP4STR | str | Path = "tiny") -> _TextRecognizer:
@@ -285,12 +267,13 @@ class _TextRecognizer:
     def _read(self, crops: list[np.ndarray]) -> list[LineReading]:
         from clip4str_plugin.line_reading import read_lines, read_lines_of_page
 
-        lines = [crop for crop in crops if isinstance(crop, _LineCrop) and crop.polygon is not None]
-        if not lines or len(lines) < len(crops):
+        origins = [getattr(crop, "origin", None) for crop in crops]
+        known = [origin for origin in origins if origin is not None]
+        if not known or len(known) < len(crops):
             return read_lines(self.recognizer, crops, color="bgr")
-        assert lines[0].page is not None
-        found = Detections([line.polygon for line in lines if line.polygon is not None], np.ones(len(lines)), "line")
-        return read_lines_of_page(self.recognizer, np.ascontiguousarray(lines[0].page[..., ::-1]), found)
+        page = np.ascontiguousarray(known[0][0][..., ::-1])
+        found = Detections([polygon for _, polygon in known], np.ones(len(known)), "line")
+        return read_lines_of_page(self.recognizer, page, found)
 
 
 def _word_info(crop: np.ndarray, reading: LineReading) -> Any:

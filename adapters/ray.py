@@ -78,7 +78,8 @@ def read_folder(
     """Read all images and PDFs of a folder on a Ray cluster.
 
     Ray is started if it is not running. A page that cannot be read gives a row with ``error``. Two jobs must not write
-    to the same folder at the same time.
+    to the same folder at the same time. Where a single machine has fewer cores than are asked for, and one more to open
+    and write files with, the actors share what there is.
 
     Args:
         source: folder, searched with the folders in it, or files. Local paths must be seen by all machines;
@@ -106,6 +107,7 @@ def read_folder(
     """
     ray_data = import_host("ray.data", "ray")
     import pyarrow as pa
+    import ray
 
     files = find_files(source)
     done = _pages_done(str(output))
@@ -117,13 +119,17 @@ def read_folder(
         schema=pa.schema([("path", pa.string()), ("skip", pa.list_(pa.int32()))]),
     )
     blocks = [table.slice(start, _FILES_A_TASK) for start in range(0, len(table), _FILES_A_TASK)]
-    pages = ray_data.from_arrow(blocks).flat_map(decode, fn_kwargs={"dpi": dpi})
+    if not ray.is_initialized():
+        ray.init()
+    wanted = _largest(detectors) * detector_cpus + _largest(recognizers) * recognizer_cpus
+    share, file_cpus = _shares(ray, wanted)
+    pages = ray_data.from_arrow(blocks).flat_map(decode, fn_kwargs={"dpi": dpi}, num_cpus=file_cpus)
     found = pages.map_batches(
         Detect,
         fn_constructor_kwargs={"detector": detector, "options": detector_options or {}},
         compute=_pool(ray_data, detectors),
         batch_size=pages_a_batch,
-        num_cpus=detector_cpus,
+        num_cpus=share * detector_cpus,
         num_gpus=detector_gpus,
     )
     read = found.map_batches(
@@ -135,13 +141,39 @@ def read_folder(
         },
         compute=_pool(ray_data, recognizers),
         batch_size=pages_a_batch,
-        num_cpus=recognizer_cpus,
+        num_cpus=share * recognizer_cpus,
         num_gpus=recognizer_gpus,
     )
     before = _count(str(output))
-    read.write_parquet(str(output))
+    read.write_parquet(str(output), ray_remote_args={"num_cpus": file_cpus})
     after = _count(str(output))
     return Totals(after[0] - before[0], after[1] - before[1], len(files) - len(todo))
+
+
+def _largest(size: int | tuple[int, int]) -> int:
+    return size[1] if isinstance(size, tuple) else size
+
+
+def _shares(ray: Any, wanted: float) -> tuple[float, float]:
+    """Say what the stages get of the cores they ask for, lest actors keep all cores and no file is ever opened.
+
+    Args:
+        ray: the running Ray.
+        wanted: cores of all actors together.
+
+    Returns:
+        the part of its cores that an actor gets, and the cores of a task that opens or writes files.
+    """
+    if sum(node["Alive"] for node in ray.nodes()) != 1:  # a cluster may also grow
+        return 1.0, 1.0
+    cores = ray.cluster_resources().get("CPU", 1.0)
+    file_cpus = min(1.0, cores / 2)
+    share = min(1.0, (cores - file_cpus) / wanted) if wanted else 1.0
+    if share < 1:
+        logger.warning(
+            "%g cores are too few for actors of %g: each gets %.2f of what it asks for", cores, wanted, share
+        )
+    return share, file_cpus
 
 
 def _pool(ray_data: Any, size: int | tuple[int, int]) -> Any:

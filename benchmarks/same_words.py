@@ -5,7 +5,8 @@
 Reads the first images of each folder (or of its folder `images`) with the hosts that are installed where this runs,
 see noxfile.py. Hosts that take our detectors are compared with our reader behind the same detector. Hosts with their
 own detector are run first, and our reader then gets the regions they report. Prints, for each folder and host, pages
-with exactly the same words, and words: ours, theirs, in both; the rest is due to how hosts crop and cut regions.
+with exactly the same words, and words: ours, theirs, in both; the rest is due to how hosts crop and cut regions. All
+words are kept, as by `clip4str read --min-confidence 0`: hosts have filters of their own.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def deepdoctection(recognizer: Recognizer) -> Host:
     from clip4str_adapters.deepdoctection import ocr_detector
 
     order = dd.TextOrderService(text_container="word", include_residual_text_container=True)
-    pipeline = dd.DoctectionPipe([dd.TextExtractionService(ocr_detector("rapidocr", recognizer)), order])
+    pipeline = dd.DoctectionPipe(
+        [dd.TextExtractionService(ocr_detector("rapidocr", recognizer, min_confidence=0)), order]
+    )
 
     def read(page: np.ndarray) -> tuple[list[str], None]:
         with tempfile.TemporaryDirectory() as folder:
@@ -71,7 +74,7 @@ def docling(recognizer: Recognizer) -> Host:
     from clip4str_adapters import docling_engine
     from clip4str_adapters.docling import ClipOcrOptions
 
-    docling_engine.shared_reader = lambda *settings: Reader("rapidocr", recognizer)
+    docling_engine.shared_reader = lambda *settings: Reader("rapidocr", recognizer, min_confidence=0)
     options = PdfPipelineOptions(
         allow_external_plugins=True,
         do_table_structure=False,
@@ -98,7 +101,7 @@ def ocrmypdf(recognizer: Recognizer) -> Host:
 
     from clip4str_adapters import ocrmypdf_engine
 
-    ocrmypdf_engine.shared_reader = lambda *settings: Reader("rapidocr", recognizer)
+    ocrmypdf_engine.shared_reader = lambda *settings: Reader("rapidocr", recognizer, min_confidence=0)
 
     def read(page: np.ndarray) -> tuple[list[str], None]:
         with tempfile.TemporaryDirectory() as folder:
@@ -198,7 +201,7 @@ def images(folder: Path, limit: int) -> list[Path]:
 
 
 def with_regions(regions: Detections, recognizer: Recognizer) -> Reader:
-    return Reader(lambda pages: [regions], recognizer)
+    return Reader(lambda pages: [regions], recognizer, min_confidence=0)
 
 
 def words(reader: Reader, page: np.ndarray) -> list[str]:
@@ -217,7 +220,7 @@ def main() -> None:
     parser.add_argument("--show", type=int, default=0, help="differing words to print, a page (default: none)")
     args = parser.parse_args()
     recognizer = Recognizer(load_model(args.model))
-    ours = Reader("rapidocr", recognizer)
+    ours = Reader("rapidocr", recognizer, min_confidence=0)
     installed = [name for name in args.hosts if importlib.util.find_spec(name)]
     hosts = {name: HOSTS[name](recognizer) for name in installed}
     for folder in args.folders:

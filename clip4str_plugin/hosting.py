@@ -7,6 +7,8 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from clip4str_plugin.errors import HostError
 
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from clip4str_plugin.reader import Reader
     from clip4str_plugin.recognizer import Recognizer
 
-__all__ = ["as_recognizer", "import_host", "shared_reader"]
+__all__ = ["MarkedCrop", "as_recognizer", "import_host", "shared_reader"]
 
 _readers: dict[tuple[Any, ...], Reader] = {}
 _loading = Lock()
@@ -36,6 +38,25 @@ def import_host(module: str, extra: str) -> Any:
         raise HostError(
             f"cannot import {module} ({error}); install its host: pip install 'clip4str-plugin[{extra}]'"
         ) from error
+
+
+class MarkedCrop(np.ndarray):
+    """A crop that a host passes on without knowing that it says where it comes from.
+
+    What is computed from it, a turned copy say, is a crop like any other.
+
+    Attributes:
+        origin: what was said; None in what was computed.
+    """
+
+    origin: Any = None
+
+    @classmethod
+    def of(cls, crop: np.ndarray, origin: Any) -> MarkedCrop:
+        """Mark a crop; its pixels are shared."""
+        view = crop.view(cls)
+        view.origin = origin
+        return view
 
 
 def as_recognizer(source: Recognizer | CLIP4STR | str | Path, **options: Any) -> Recognizer:

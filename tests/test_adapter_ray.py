@@ -17,7 +17,7 @@ ray = pytest.importorskip("ray")
 
 import pyarrow.parquet as pq  # noqa: E402
 
-from clip4str_adapters.ray import Totals, decode, find_files, read_folder, schema  # noqa: E402
+from clip4str_adapters.ray import Totals, _shares, decode, find_files, read_folder, schema  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
 
@@ -113,6 +113,14 @@ def test_a_killed_worker_loses_and_doubles_nothing(scans, tmp_path):
     assert sum(number == 7 for _, number in seen) >= 2
     assert totals == Totals(pages=20, errors=0, files_done=0)
     expect_all_once(tmp_path / "out", scans)
+
+
+@pytest.mark.parametrize("cores", [1, 3, 8])
+def test_actors_leave_a_core_to_open_files_with(monkeypatch, cores):
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": float(cores)})
+    share, file_cpus = _shares(ray, wanted=4)
+    assert share * 4 + file_cpus <= cores
+    assert (share, file_cpus) == {1: (0.125, 0.5), 3: (0.5, 1), 8: (1, 1)}[cores]
 
 
 def test_a_second_run_reads_only_what_is_missing(scans, tmp_path):

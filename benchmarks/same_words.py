@@ -4,8 +4,8 @@
 
 Reads the first images of each folder (or of its folder `images`) with the hosts that are installed where this runs,
 see noxfile.py. Hosts that take our detectors are compared with our reader behind the same detector. Hosts with their
-own detector are run first, and our reader then gets the regions they report. Prints, for each folder and host, pages
-with exactly the same words, and words: ours, theirs, in both; the rest is due to how hosts crop and cut regions. All
+own detector are run first, and our reader then gets the regions they report. OCRmyPDF draws a page anew; our reader
+gets what it draws. Prints, for each folder and host, pages with exactly the same words, and words: ours, theirs, in both; the rest is due to how hosts crop and cut regions. All
 words are kept, as by `clip4str read --min-confidence 0`: hosts have filters of their own.
 """
 
@@ -27,8 +27,9 @@ from PIL import Image, ImageOps
 from clip4str_plugin import Detections, Reader, Recognizer, load_model
 from clip4str_plugin.detectors import orient_detections
 
-# A host reads a page: its words, and the regions it found unless they are our detector's.
-Host = Callable[[np.ndarray], tuple[list[str], Detections | None]]
+# A host reads a page: its words, and the regions it found unless they are our detector's, or the page as it saw it
+# where that is another one.
+Host = Callable[[np.ndarray], tuple[list[str], Detections | np.ndarray | None]]
 
 
 def doctr(recognizer: Recognizer) -> Host:
@@ -103,13 +104,22 @@ def ocrmypdf(recognizer: Recognizer) -> Host:
 
     ocrmypdf_engine.shared_reader = lambda *settings: Reader("rapidocr", recognizer, min_confidence=0)
 
-    def read(page: np.ndarray) -> tuple[list[str], None]:
+    load = ocrmypdf_engine._load
+    seen: list[tuple[np.ndarray, float | None]] = []
+
+    def noting(path: Path) -> tuple[np.ndarray, float | None]:
+        seen.append(load(path))
+        return seen[-1]
+
+    ocrmypdf_engine._load = noting
+
+    def read(page: np.ndarray) -> tuple[list[str], np.ndarray]:
         with tempfile.TemporaryDirectory() as folder:
             source, target, text = (Path(folder, name) for name in ("page.png", "page.pdf", "page.txt"))
             Image.fromarray(page).save(source, dpi=(150, 150))
             options: dict[str, Any] = {"output_type": "pdf", "optimize": 0, "jobs": 1, "progress_bar": False}
             ocrmypdf.ocr(source, target, ocr_engine="clip4str", sidecar=text, use_threads=True, **options)
-            return text.read_text().split(), None
+            return text.read_text().split(), seen.pop()[0]
 
     return read
 
@@ -233,7 +243,10 @@ def main() -> None:
                 begin = time.process_time()
                 theirs, regions = read(page)
                 seconds[name] += time.process_time() - begin
-                mine = expected if regions is None else words(with_regions(regions, recognizer), page)
+                if isinstance(regions, np.ndarray):
+                    mine = words(ours, regions)
+                else:
+                    mine = expected if regions is None else words(with_regions(regions, recognizer), page)
                 left, right = Counter(mine), Counter(theirs)
                 counts[name] += (left == right, left.total(), right.total(), (left & right).total())
                 if args.show and left != right:

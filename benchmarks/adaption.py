@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument(
         "--start", default="tiny", help="model to adapt: a name, a file, or 'vit' (default: %(default)s)"
     )
-    parser.add_argument("--vit-steps", type=int, default=1500, help="of 64 crops, for 'vit' (default: %(default)s)")
+    parser.add_argument("--vit-steps", type=int, default=1000, help="of 64 crops, for 'vit' (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)

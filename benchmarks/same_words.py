@@ -5,8 +5,9 @@
 Reads the first images of each folder (or of its folder `images`) with the hosts that are installed where this runs,
 see noxfile.py. Hosts that take our detectors are compared with our reader behind the same detector. Hosts with their
 own detector are run first, and our reader then gets the regions they report. OCRmyPDF draws a page anew; our reader
-gets what it draws. Prints, for each folder and host, pages with exactly
-the same words, and words: ours, theirs, in both; the rest is due to how hosts crop and cut regions. All words are kept, as by `clip4str read --min-confidence 0`: hosts have filters of their own.
+gets what it draws. Prints, for each folder and host, pages with exactly the same words, and words: ours, theirs, in
+both; the rest is due to how hosts crop and cut regions. All words are kept, as by `clip4str read --min-confidence 0`:
+hosts have filters of their own.
 """
 
 from __future__ import annotations

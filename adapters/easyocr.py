@@ -23,8 +23,8 @@ import numpy as np
 from clip4str_plugin.detectors import Detections, Detector, check_page, orient_detections
 from clip4str_plugin.errors import DetectorError, PolygonError
 from clip4str_plugin.hosting import as_recognizer, import_host
-from clip4str_plugin.line_reading import read_lines
-from clip4str_plugin.rectification import rectify
+from clip4str_plugin.line_reading import read_lines_of_page
+from clip4str_plugin.polygons import checked_polygon, order_quad
 
 if TYPE_CHECKING:
     from clip4str_plugin.model import CLIP4STR
@@ -182,14 +182,17 @@ def attach(reader: Any, recognizer: Recognizer | CLIP4STR | str | Path = "tiny")
         if boxes is None and options["free_list"] is None:
             boxes = [[0, grey.shape[1], 0, grey.shape[0]]]
         quads = [[[x0, y0], [x1, y0], [x1, y1], [x0, y1]] for x0, x1, y0, y1 in boxes or []] + quads
-        crops, kept = [], []
+        polygons, kept = [], []
         for quad in quads:
             try:
-                crops.append(rectify(page, quad))
+                polygons.append(order_quad(checked_polygon(np.asarray(quad, np.float32))))
                 kept.append(quad)
             except PolygonError:
                 continue
-        readings = read_lines(words, crops, color=color)
+        rgb = np.repeat(page[..., None], 3, axis=2) if page.ndim == 2 else page
+        if color == "bgr":
+            rgb = np.ascontiguousarray(rgb[..., ::-1])
+        readings = read_lines_of_page(words, rgb, Detections(polygons, np.ones(len(polygons)), "line"))
         result: list[Any] = [(quad, reading.text, reading.confidence) for quad, reading in zip(kept, readings)]
         if options["paragraph"]:
             result = utils.get_paragraph(result, x_ths=options["x_ths"], y_ths=options["y_ths"], mode="ltr")

@@ -19,12 +19,10 @@ from clip4str_plugin.detectors import Detections, Detector, orient_detections
 from clip4str_plugin.errors import DetectorError, PolygonError
 from clip4str_plugin.hosting import MarkedCrop
 from clip4str_plugin.lines import find_words, split_lines
-from clip4str_plugin.long_words import longest_text
 from clip4str_plugin.orientation import Mode, stands_on_end
 from clip4str_plugin.polygons import checked_polygon, order_quad
 from clip4str_plugin.rectification import rectify
 from clip4str_plugin.strip import Strip
-from clip4str_plugin.word_reading import read_words
 
 if TYPE_CHECKING:
     from clip4str_plugin.recognizer import Recognizer
@@ -48,6 +46,8 @@ class WordReader:
     """
 
     def __init__(self, recognizer: Recognizer, split_wide_crops: bool = True, orientation: Mode = "auto") -> None:
+        from clip4str_plugin.long_words import longest_text
+
         self.recognizer = recognizer
         self.split_wide_crops = split_wide_crops
         self.orientation: Mode = orientation
@@ -63,6 +63,8 @@ class WordReader:
         Returns:
             text and confidence of each crop, in their order.
         """
+        from clip4str_plugin.word_reading import read_words
+
         pieces = [self._cut_at_blanks(crop) if crop.size else [] for crop in crops]
         words = [piece for crop in pieces for piece in crop]
         if self.split_wide_crops:

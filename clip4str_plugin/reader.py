@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 # Chosen on photos of streets: most of what the embedded model reads less surely is no text.
 MIN_CONFIDENCE = 0.3
+# The product of the characters' confidences falls with every one: longer words are held to the limit as if they had
+# so many.
+_LONG = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +148,8 @@ class Reader:
         orientation: which words are read again in other directions, the likeliest reading winning: ``"off"`` none;
             ``"auto"`` those that stand on end or read badly; ``"on"`` all, at several times the cost.
         min_confidence: words below it are left out: most of what a detector takes for text and is none is read so
-            badly. It depends on the model and on how its confidence is computed; 0 keeps all.
+            badly. Words of over eight characters are held to it as if they had eight, since confidence, a product,
+            falls with every character. It depends on the model and on how its confidence is computed; 0 keeps all.
         page_batch_size: how many pages the detector gets at a time, and whose words are read together; twice as many
             are in memory.
 
@@ -262,7 +266,8 @@ class Reader:
         return [page for draft in drafts for page in self._read([draft])]
 
     def _keeps(self, reading: Recognition) -> bool:
-        return bool(reading.text) and reading.confidence >= self.min_confidence
+        length = len(reading.text)
+        return bool(length) and reading.confidence ** min(1.0, _LONG / length) >= self.min_confidence
 
     def _recognize(self, pages: list[list[Region]]) -> list[list[_Piece]]:
         """Read the crops of several pages together."""

@@ -470,3 +470,26 @@ def test_interrupts_are_not_caught(grid):
 def test_batch_size_is_checked():
     with pytest.raises(ValueError, match="page_batch_size is 0"):
         reader_of(Detections([], []), page_batch_size=0)
+
+
+def test_long_words_are_not_left_out_for_their_length():
+    page = np.full((60, 400, 3), 255, np.uint8)
+    for length, kept in ((8, 0), (16, 1)):
+        text = "x" * length
+        reader = Reader(
+            lambda pages: [Detections([box(10, 10, 300, 30)], np.ones(1, np.float32), "word")],
+            Fixed(Recognition(text, 0.2, (0.2 ** (1 / length),) * length)),
+            orientation="off",
+        )
+        (read,) = reader.stream([page])
+        assert len(read.words) == kept
+
+
+class Fixed:
+    """Reads everything as the same."""
+
+    def __init__(self, reading):
+        self.reading = reading
+
+    def __call__(self, crops):
+        return [self.reading for _ in crops]

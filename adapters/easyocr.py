@@ -174,10 +174,12 @@ def attach(reader: Any, recognizer: Recognizer | CLIP4STR | str | Path = "tiny")
         given = signature(own_recognize).bind(*args, **kwargs)
         given.apply_defaults()
         options = given.arguments
-        grey = options["img_cv_grey"]
+        image = grey = options["img_cv_grey"]
+        given_page = (grey, "rgb")
         if options["reformat"]:
-            grey = utils.reformat_input(grey)[1]
-        page, color = _page.get() or (grey, "rgb")
+            colours, grey = utils.reformat_input(image)
+            given_page = colours, _order(image)
+        page, color = _page.get() or given_page
         boxes, quads = options["horizontal_list"], list(options["free_list"] or [])
         if boxes is None and options["free_list"] is None:
             boxes = [[0, grey.shape[1], 0, grey.shape[0]]]
@@ -204,9 +206,7 @@ def attach(reader: Any, recognizer: Recognizer | CLIP4STR | str | Path = "tiny")
 
     @wraps(own_readtext)
     def readtext(image: Any, *args: Any, **kwargs: Any) -> list[Any]:
-        # Files and bytes are decoded to RGB; arrays are BGR by EasyOCR's convention.
-        color: Literal["rgb", "bgr"] = "rgb" if isinstance(image, (str, bytes)) else "bgr"
-        token = _page.set((utils.reformat_input(image)[0], color))
+        token = _page.set((utils.reformat_input(image)[0], _order(image)))
         try:
             return own_readtext(image, *args, **kwargs)
         finally:
@@ -214,3 +214,8 @@ def attach(reader: Any, recognizer: Recognizer | CLIP4STR | str | Path = "tiny")
 
     reader.recognize, reader.readtext = recognize, readtext
     return reader
+
+
+def _order(image: Any) -> Literal["rgb", "bgr"]:
+    # Files and bytes are decoded to RGB; arrays are BGR by EasyOCR's convention.
+    return "rgb" if isinstance(image, (str, bytes)) else "bgr"

@@ -27,7 +27,7 @@ import numpy as np
 
 from clip4str_plugin.detectors import Detections, Detector, check_page, orient_detections
 from clip4str_plugin.errors import DetectorError
-from clip4str_plugin.hosting import as_recognizer, import_host
+from clip4str_plugin.hosting import as_recognizer, import_host, mark_lines, read_marked_lines
 from clip4str_plugin.line_reading import LineReading, read_lines
 
 if TYPE_CHECKING:
@@ -62,7 +62,17 @@ def attach(ocr: Any, recognizer: Recognizer | CLIP4STR | str | Path = "tiny") ->
     model = text_rec_model(recognizer)
     for each in inner:
         each.text_rec_model = model
+        if each._crop_by_polys.det_box_type == "quad":
+            each._crop_by_polys = _marking(each._crop_by_polys)
     return ocr
+
+
+def _marking(crop_by_polys: Any) -> Any:
+    def crop(img: np.ndarray, dt_polys: Sequence[Any]) -> list[np.ndarray]:
+        return mark_lines(crop_by_polys(img, dt_polys), img, dt_polys)
+
+    crop.det_box_type = crop_by_polys.det_box_type  # type: ignore[attr-defined]  # attached twice, marked twice
+    return crop
 
 
 def text_recognizer(recognizer: Recognizer | CLIP4STR | str | Path = "tiny") -> _TextRecognizer:
@@ -97,7 +107,7 @@ class _TextRecModel:
                 "rec_score": reading.confidence,
                 "vis_font": fonts.SIMFANG_FONT,
             }
-            for crop, reading in zip(crops, read_lines(self.recognizer, crops, color="bgr"))
+            for crop, reading in zip(crops, read_marked_lines(self.recognizer, crops))
         ]
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from clip4str_plugin.detectors import Detections, Detector, check_page, orient_detections
 from clip4str_plugin.errors import DetectorError
-from clip4str_plugin.hosting import MarkedCrop, as_recognizer, import_host
+from clip4str_plugin.hosting import as_recognizer, import_host, mark_lines, read_marked_lines
 
 if TYPE_CHECKING:
     from rapidocr.ch_ppocr_rec import TextRecInput, TextRecOutput
@@ -219,9 +219,7 @@ def attach(engine: Any, recognizer: Recognizer | CLIP4STR | str | Path = "tiny")
     own = engine.crop_text_regions
 
     def crop_text_regions(img: np.ndarray, det_boxes: np.ndarray) -> list[np.ndarray]:
-        crops = own(img, det_boxes)
-        found = orient_detections(list(det_boxes), [1.0] * len(det_boxes), "line")
-        return [MarkedCrop.of(crop, (img, polygon)) for crop, polygon in zip(crops, found.polygons)]
+        return mark_lines(own(img, det_boxes), img, det_boxes)
 
     engine.crop_text_regions = crop_text_regions
     engine.text_rec = text_recognizer(recognizer)
@@ -251,7 +249,7 @@ class _TextRecognizer:
 
         begin = time.perf_counter()
         crops = [args.img] if isinstance(args.img, np.ndarray) else list(args.img or [])
-        readings = self._read(crops)
+        readings = read_marked_lines(self.recognizer, crops)
         # Not empty and not None-padded: RapidOCR indexes it by crop, and skips word boxes where an entry is None.
         word_results = tuple(
             _word_info(crop, reading) if args.return_word_box else None for crop, reading in zip(crops, readings)
@@ -263,17 +261,6 @@ class _TextRecognizer:
             word_results=word_results,  # type: ignore[arg-type]
             elapse=time.perf_counter() - begin,
         )
-
-    def _read(self, crops: list[np.ndarray]) -> list[LineReading]:
-        from clip4str_plugin.line_reading import read_lines, read_lines_of_page
-
-        origins = [getattr(crop, "origin", None) for crop in crops]
-        known = [origin for origin in origins if origin is not None]
-        if not known or len(known) < len(crops):
-            return read_lines(self.recognizer, crops, color="bgr")
-        page = np.ascontiguousarray(known[0][0][..., ::-1])
-        found = Detections([polygon for _, polygon in known], np.ones(len(known)), "line")
-        return read_lines_of_page(self.recognizer, page, found)
 
 
 def _word_info(crop: np.ndarray, reading: LineReading) -> Any:

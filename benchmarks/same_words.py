@@ -146,7 +146,7 @@ def paddleocr(recognizer: Recognizer) -> Host:
     os.environ["PADDLE_PDX_DISABLE_MODEL_SOURCE_CHECK"] = "True"
     from paddlex import create_pipeline
 
-    from clip4str_adapters.paddleocr import register
+    from clip4str_adapters.paddleocr import attach, register
     from tests.host_helpers import paddle_detector
 
     registered = register(recognizer)
@@ -171,7 +171,7 @@ def paddleocr(recognizer: Recognizer) -> Host:
         "use_textline_orientation": False,
         "SubModules": {"TextDetection": detection, "TextRecognition": recognition},
     }
-    pipeline = create_pipeline(config=config)
+    pipeline = attach(create_pipeline(config=config), recognizer)
 
     def read(page: np.ndarray) -> tuple[list[str], Detections]:
         (result,) = pipeline.predict(np.ascontiguousarray(page[..., ::-1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
@@ -12,11 +13,12 @@ import numpy as np
 from clip4str_plugin.errors import HostError
 
 if TYPE_CHECKING:
+    from clip4str_plugin.line_reading import LineReading
     from clip4str_plugin.model import CLIP4STR
     from clip4str_plugin.reader import Reader
     from clip4str_plugin.recognizer import Recognizer
 
-__all__ = ["MarkedCrop", "as_recognizer", "import_host", "shared_reader"]
+__all__ = ["MarkedCrop", "as_recognizer", "import_host", "mark_lines", "read_marked_lines", "shared_reader"]
 
 _readers: dict[tuple[Any, ...], Reader] = {}
 _loading = Lock()
@@ -57,6 +59,35 @@ class MarkedCrop(np.ndarray):
         view = crop.view(cls)
         view.origin = origin
         return view
+
+
+def mark_lines(crops: Sequence[np.ndarray], page: np.ndarray, boxes: Sequence[Any] | np.ndarray) -> list[np.ndarray]:
+    """Mark a host's crops of lines for :func:`read_marked_lines`.
+
+    Args:
+        crops: one a box.
+        page: what they were cut from, uint8 BGR (H, W, 3).
+        boxes: (4, 2) pixels each.
+    """
+    from clip4str_plugin.detectors import orient_detections
+
+    found = orient_detections(list(boxes), [1.0] * len(boxes), "line")
+    if len(found.polygons) < len(crops):  # a box without area; the crops serve as they are
+        return list(crops)
+    return [MarkedCrop.of(crop, (page, polygon)) for crop, polygon in zip(crops, found.polygons)]
+
+
+def read_marked_lines(recognizer: Recognizer, crops: Sequence[np.ndarray]) -> list[LineReading]:
+    """Read crops of lines, uint8 BGR: on their page where all are marked, see :func:`mark_lines`, else as they are."""
+    from clip4str_plugin.detectors import Detections
+    from clip4str_plugin.line_reading import read_lines, read_lines_of_page
+
+    origins = [getattr(crop, "origin", None) for crop in crops]
+    known = [origin for origin in origins if origin is not None]
+    if not known or len(known) < len(crops) or any(page is not known[0][0] for page, _ in known):
+        return read_lines(recognizer, crops, color="bgr")
+    page = np.ascontiguousarray(known[0][0][..., ::-1])
+    return read_lines_of_page(recognizer, page, Detections([line for _, line in known], np.ones(len(known)), "line"))
 
 
 def as_recognizer(source: Recognizer | CLIP4STR | str | Path, **options: Any) -> Recognizer:

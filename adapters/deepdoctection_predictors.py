@@ -10,12 +10,11 @@ from dd_core.utils.object_types import LayoutLabel
 from deepdoctection.extern.base import DetectionResult, ModelCategories, ObjectDetector, TextRecognizer
 
 from clip4str_plugin.detectors import Detector
-from clip4str_plugin.errors import PolygonError
 from clip4str_plugin.line_reading import mean_confidence, read_lines
-from clip4str_plugin.lines import split_lines
 from clip4str_plugin.long_words import longest_text
 from clip4str_plugin.reader import Reader
 from clip4str_plugin.recognizer import Recognizer
+from clip4str_plugin.regions import split_each
 from clip4str_plugin.word_reading import read_words
 
 __all__ = ["ClipOcrDetector", "ClipTextRecognizer", "ClipWordDetector"]
@@ -103,15 +102,9 @@ class ClipWordDetector(_WordFinder):
         """Find words on a page, uint8 BGR (H, W, 3)."""
         page = _to_rgb(np_img)
         (found,) = self.detector([page])
-        results = []
-        for polygon, score in zip(found.polygons, found.scores.tolist()):
-            try:
-                lines = found.granularity == "line"
-                words = split_lines(page, [polygon], start="top-left")[0] if lines else [polygon]
-            except PolygonError as error:
-                logger.info("a detected region is left out: %s", error)
-                continue
-            results += [_word(word, page, score) for word in words]
+        polygons = found.polygons
+        lines = split_each(page, polygons) if found.granularity == "line" else [[polygon] for polygon in polygons]
+        results = [_word(word, page, score) for words, score in zip(lines, found.scores.tolist()) for word in words]
         return [result for result in results if result is not None]
 
     def clone(self) -> ClipWordDetector:

@@ -18,7 +18,7 @@ import numpy as np
 from clip4str_plugin.detectors import Detections, Detector, orient_detections
 from clip4str_plugin.errors import DetectorError, PolygonError
 from clip4str_plugin.hosting import MarkedCrop
-from clip4str_plugin.lines import find_words, split_lines
+from clip4str_plugin.lines import find_words
 from clip4str_plugin.orientation import Mode, stands_on_end
 from clip4str_plugin.polygons import checked_polygon, order_quad
 from clip4str_plugin.rectification import rectify
@@ -172,24 +172,22 @@ class DetectorBoxes:
 
 def _words(page: np.ndarray, detections: Detections) -> tuple[list[np.ndarray], np.ndarray, list[int]]:
     """Polygons of words, (K, 2) float32 pixels, their scores, (N,), and lines; unreadable ones are left out."""
-    try:  # all at once, as the reader does: a line is cut a little differently beside others
-        words = _cut(page, detections.polygons, detections.granularity)
-    except PolygonError:
-        words = []
-        for polygon in detections.polygons:
-            try:
-                words += _cut(page, [polygon], detections.granularity)
-            except PolygonError:
-                words.append([])
+    if detections.granularity == "line":
+        from clip4str_plugin.regions import split_each
+
+        words = split_each(page, detections.polygons)
+    else:
+        words = [_checked(polygon) for polygon in detections.polygons]
     polygons = [word for line in words for word in line]
     lines = np.repeat(np.arange(len(words)), [len(line) for line in words])
     return polygons, detections.scores[lines].astype(np.float32), lines.tolist()
 
 
-def _cut(page: np.ndarray, polygons: list[np.ndarray], granularity: str) -> list[list[np.ndarray]]:
-    if granularity == "line":
-        return split_lines(page, polygons, start="top-left")
-    return [[Strip.of(polygon, "top-left").polygon(0, 1)] for polygon in polygons]
+def _checked(polygon: np.ndarray) -> list[np.ndarray]:
+    try:
+        return [Strip.of(polygon, "top-left").polygon(0, 1)]
+    except PolygonError:
+        return []
 
 
 def _quad_of(polygon: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from clip4str_plugin.word_reading import read_words
 if TYPE_CHECKING:
     from clip4str_plugin.recognizer import Recognition
 
-__all__ = ["Region", "cut_words", "read_regions"]
+__all__ = ["Region", "cut_words", "read_regions", "split_each"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def cut_words(image: np.ndarray, detections: Detections) -> list[Region]:
         detections: what a detector found on it.
     """
     polygons = detections.polygons
-    lines = _split(image, polygons) if detections.granularity == "line" else [[polygon] for polygon in polygons]
+    lines = split_each(image, polygons) if detections.granularity == "line" else [[polygon] for polygon in polygons]
     regions = []
     for number, (words, score) in enumerate(zip(lines, detections.scores.tolist())):
         for word in words:
@@ -84,8 +84,8 @@ def read_regions(
     )
 
 
-def _split(image: np.ndarray, polygons: list[np.ndarray]) -> list[list[np.ndarray]]:
-    """The words of each line, none for a line that encloses no pixel."""
+def split_each(image: np.ndarray, polygons: list[np.ndarray]) -> list[list[np.ndarray]]:
+    """The words of each line as ``split_lines`` gives them, none for a line that encloses no pixel."""
     try:
         return split_lines(image, polygons, start="top-left")
     except PolygonError:  # all at once is faster, but one spoils it

@@ -55,6 +55,14 @@ def test_thousands_of_characters_and_long_labels(golden_model, golden_images):
     torch.testing.assert_close(model.visual_decoder.pos_queries[:, :26], golden_model.visual_decoder.pos_queries)
 
 
+def test_the_cross_modal_decoder_may_start_as_the_visual_one():
+    model = build_model(ModelSource(config=SMALL_MODEL, copy_decoder=True))
+    for name, value in model.visual_decoder.state_dict().items():
+        torch.testing.assert_close(model.cross_decoder.state_dict()[name], value)
+    with pytest.raises(Clip4StrError, match="copy_decoder"):
+        build_model(ModelSource(config={**SMALL_MODEL, "cross_branch": False}, copy_decoder=True))
+
+
 def test_a_new_image_size_interpolates_positions(golden_model):
     model = change_model(
         golden_model, {"image_size": [64, 256], "vision": {**golden_model.config.vision, "image_size": [64, 256]}}

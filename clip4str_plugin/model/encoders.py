@@ -12,7 +12,7 @@ from open_clip.transformer import Transformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from clip4str_plugin.model import conv_stem  # noqa: F401 - registers our image tower with timm
+from clip4str_plugin.model import conv_stem, ppocr_tower  # noqa: F401 - register image towers with timm
 from clip4str_plugin.model.config import CLIP4STRConfig
 from clip4str_plugin.model.text_towers import build_custom_clip, custom_caption_tokens, has_own_text_tower
 

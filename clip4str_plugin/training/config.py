@@ -32,7 +32,11 @@ class ModelSource:
             knows (``"ViT-B-16-SigLIP"``). Without ``start`` and ``clip``, ``config`` describes everything.
         clip_weights: what these towers start from: a pretrained tag of open_clip (``"openai"``) or a weight file
             (OpenAI's TorchScript archive, a state dict, safetensors); None for random weights.
+        image_weights: what the image tower ``ppocr_v6_small`` starts from: an ONNX file of PP-OCRv6-small's recognizer,
+            or ``"rapidocr"`` for the one in RapidOCR's wheel.
         config: fields of ``CLIP4STRConfig``: all of a new model, or those to change in ``start`` or ``clip``.
+        copy_decoder: the cross-modal decoder starts as a copy of the visual one, which it otherwise takes long to
+            catch up with.
         adapter: parameter-efficient adaption: ``kind`` (one of ``adaption.ADAPTERS``, or ``"lora"``) and its options.
         freeze_image_layers: -1 freezes nothing (see ``optim.freeze``).
         freeze_text_layers: likewise in the text tower.
@@ -41,7 +45,9 @@ class ModelSource:
     start: str | None = None
     clip: str | None = None
     clip_weights: str | None = None
+    image_weights: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
+    copy_decoder: bool = False
     adapter: dict[str, Any] = field(default_factory=dict)
     freeze_image_layers: int = -1
     freeze_text_layers: int = -1

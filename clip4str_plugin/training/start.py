@@ -17,8 +17,10 @@ from clip4str_plugin.errors import CheckpointError, Clip4StrError, DownloadError
 from clip4str_plugin.model import CLIP4STR, GEOMETRIES, CLIP4STRConfig, clip_config, load_model
 from clip4str_plugin.model.adaption import LadderAdapter
 from clip4str_plugin.model.config import CLIP_MEAN, CLIP_STD
+from clip4str_plugin.model.ppocr_tower import PPOCRTower
 from clip4str_plugin.training.config import ModelSource
 from clip4str_plugin.training.optim import freeze
+from clip4str_plugin.training.ppocr_weights import bundled_recognizer, load_ppocr_weights
 
 __all__ = ["build_model", "change_model", "open_clip_config", "read_clip_weights"]
 
@@ -58,6 +60,12 @@ def build_model(source: ModelSource) -> CLIP4STR:
         raise
     except (TypeError, ValueError, KeyError, AssertionError) as e:
         raise Clip4StrError(f"the model's configuration is not usable: {e}") from e
+    if source.image_weights is not None:
+        _load_image_tower(model, source.image_weights)
+    if source.copy_decoder:
+        if not (model.config.cross_branch and model.config.share_dim):
+            raise Clip4StrError("model.copy_decoder needs two decoders of one width: set cross_branch and share_dim")
+        model.cross_decoder.load_state_dict(model.visual_decoder.state_dict())
     if isinstance(model.adapter, LadderAdapter) and (source.start or source.clip_weights):
         model.adapter.copy_from(model.clip_model.visual)
     if model.adapter is not None:
@@ -69,6 +77,13 @@ def build_model(source: ModelSource) -> CLIP4STR:
         del options["kind"]
         add_lora(model, **options)
     return model.train()
+
+
+def _load_image_tower(model: CLIP4STR, weights: str) -> None:
+    tower = getattr(model.clip_model.visual, "trunk", None)
+    if not isinstance(tower, PPOCRTower):
+        raise Clip4StrError("model.image_weights is for the image tower ppocr_v6_small; set model.config.vision to it")
+    load_ppocr_weights(tower, bundled_recognizer() if weights == "rapidocr" else Path(weights).expanduser())
 
 
 # ---- another charset, length or branch ---------------------------------------------------------------

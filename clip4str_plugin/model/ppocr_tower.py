@@ -1,0 +1,137 @@
+"""The image tower of PP-OCRv6-small's recognizer, as a tower for CLIP4STR.
+
+PaddleOCR's recognizers are a convolutional network, two transformer layers over its columns, and a linear layer trained
+by connectionist temporal classification (Y. Du et al., "SVTR: Scene Text Recognition with a Single Visual Model", IJCAI
+2022; C. Cui et al., PaddleOCR, Apache-2.0). This is all but the last layer, written anew for timm, so that open_clip
+builds it by name and its published weights (``training.ppocr_weights``) can be what a model starts from.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from timm.layers import SqueezeExcite
+from timm.models import register_model
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+__all__ = ["PPOCRTower", "ppocr_v6_small"]
+
+# Channels, stride of the rows, and whether channels are weighed by their means (squeeze and excitation), of each block.
+_BLOCKS: tuple[tuple[int, int, bool], ...] = (
+    *((96, 1, True), (96, 1, False), (96, 1, False)),
+    *((192, 2, False), (192, 1, True), (192, 1, False), (192, 1, True), (192, 1, False), (192, 1, True)),
+    *((192, 1, False), (384, 2, False), (384, 1, True), (384, 1, False)),
+)
+_NECK_WIDTH, _NECK_HEADS, _NECK_LAYERS = 120, 8, 2
+
+
+class _Stem(nn.Module):
+    """Convolutions to 96 channels at a quarter of the size; one path of two lies beside a maximum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 48, 3, stride=2, padding=1)
+        self.conv2 = nn.Conv2d(48, 24, 2)
+        self.conv3 = nn.Conv2d(24, 48, 2)
+        self.conv4 = nn.Conv2d(96, 48, 3, stride=2, padding=1)
+        self.conv5 = nn.Conv2d(48, 96, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Encode (N, 3, H, W) as (N, 96, H/4, W/4)."""
+        x = F.relu(self.conv1(images))
+        # Windows of 2 x 2 reach over the right and lower edge; as x is not negative, zeros there leave its maximum.
+        padded = F.pad(x, (0, 1, 0, 1))
+        path = F.relu(self.conv3(F.pad(F.relu(self.conv2(padded)), (0, 1, 0, 1))))
+        x = torch.cat([F.max_pool2d(padded, 2, stride=1), path], dim=1)
+        return F.relu(self.conv5(F.relu(self.conv4(x))))
+
+
+class _Block(nn.Module):
+    """Mixes neighbours channel by channel, then channels pixel by pixel."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, weigh_channels: bool) -> None:
+        super().__init__()
+        self.shortcut = stride == 1
+        self.spatial = nn.Conv2d(inputs, inputs, 3, stride=(stride, 1), padding=1, groups=inputs)
+        weigh: nn.Module = nn.Identity()
+        if weigh_channels:
+            weigh = SqueezeExcite(inputs, rd_channels=inputs // 4, gate_layer="hard_sigmoid")
+        self.weigh = weigh
+        self.expand = nn.Conv2d(inputs, 2 * inputs, 1)
+        self.reduce = nn.Conv2d(2 * inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.weigh(self.spatial(x))
+        y = self.reduce(F.gelu(self.expand(x)))
+        return x + y if self.shortcut else y
+
+
+class PPOCRTower(nn.Module):
+    """Convolutional network of 13 blocks, then two transformer layers over its columns.
+
+    The published network joins neighbouring columns before its last layers. Here they stay apart, so that 25 characters
+    find room in a narrow crop: windows of two columns overlap, and the convolution over columns skips every second one,
+    which leaves the published weights their meaning.
+
+    Args:
+        image_size: (height, width) in pixels; the height a multiple of 48, the width of 4.
+    """
+
+    def __init__(self, image_size: tuple[int, int]) -> None:
+        super().__init__()
+        inputs, width = 96, _NECK_WIDTH
+        self.num_features = width + _BLOCKS[-1][0]
+        self.default_cfg = {"input_size": (3, *image_size), "pool_size": None}
+        self.stem = _Stem()
+        self.blocks = nn.Sequential()
+        for outputs, stride, weigh_channels in _BLOCKS:
+            self.blocks.append(_Block(inputs, outputs, stride, weigh_channels))
+            inputs = outputs
+        self.pool = nn.AvgPool2d((image_size[0] // 16, 2), stride=(image_size[0] // 16, 1))
+        self.shortcut = nn.Conv2d(inputs, width, 1)
+        self.narrow = nn.Conv2d(inputs, width, 1)
+        self.neighbours = nn.Conv2d(width, width, (1, 7), padding=(0, 6), dilation=2, groups=width)
+        self.neck = nn.Sequential(
+            *(Block(width, _NECK_HEADS, mlp_ratio=2, qkv_bias=True, act_layer=nn.SiLU) for _ in range(_NECK_LAYERS))
+        )
+        self.norm = nn.LayerNorm(width)
+        # The published network tells positions by content alone.
+        self.pos_embed = nn.Parameter(torch.zeros(1, image_size[1] // 4, self.num_features))
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Encode (N, 3, H, W) images as (N, W/4, 504) tokens, from left to right.
+
+        The first 120 channels are what the published network classifies, the others what its neck starts from.
+        """
+        x = self.blocks(self.stem(images.contiguous(memory_format=torch.channels_last)))
+        x = self.pool(F.pad(x, (0, 1, 0, 0), mode="replicate"))  # N, 384, 1, columns
+        y = F.silu(self.narrow(x))
+        y = y + F.silu(self.neighbours(y))
+        y = self.norm(self.neck(y.flatten(2).transpose(1, 2)))
+        y = y + F.silu(self.shortcut(x)).flatten(2).transpose(1, 2)
+        return torch.cat([y, x.flatten(2).transpose(1, 2)], dim=-1) + self.pos_embed
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Same as ``forward_features``: open_clip adds the projection."""
+        return self.forward_features(images)
+
+    def train(self, mode: bool = True) -> PPOCRTower:
+        """Switch between training and evaluation."""
+        for block in self.neck:
+            # The fused kernel's backward pass is slow on the CPU.
+            block.attn.fused_attn = not mode  # type: ignore[union-attr]
+        return super().train(mode)
+
+    def reset_classifier(self, num_classes: int, global_pool: str = "") -> None:
+        """Accept what timm models accept; there is no classifier."""
+
+
+@register_model
+def ppocr_v6_small(pretrained: bool = False, **kwargs: Any) -> PPOCRTower:
+    """PP-OCRv6-small's image tower for crops of 48 x 128 pixels, with random weights."""
+    if pretrained:
+        raise ValueError("the weights of ppocr_v6_small come from a file: see clip4str_plugin.training.ppocr_weights")
+    return PPOCRTower((48, 128))

@@ -186,7 +186,7 @@ def load_config(source: str | Path, overrides: list[str] | None = None) -> Train
     """Read a configuration.
 
     Args:
-        source: a YAML file, or the name of one that comes with the package (``"tiny"``).
+        source: a YAML file, or the name of one that comes with the package (``"ci"``).
         overrides: changes as ``section.field=value``, the value in YAML; ``section.field.key=value`` changes one key
             of a mapping.
 

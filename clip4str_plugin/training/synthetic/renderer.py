@@ -22,6 +22,7 @@ __all__ = ["WordRenderer"]
 
 _MAX_SIZE = (128, 420)
 _TRIES = 20
+_STANDING = 0.04  # part of the words that stand on end, as beside doors
 _MIN_SEPARATION = 11.0  # grey levels; words fainter than this cannot be read by people either
 
 
@@ -113,9 +114,13 @@ class WordRenderer:
         for _attempt in range(3):
             crop = degrade(rng, self._bank, image, cap, style.contrast)
             if _separation(crop, ink) >= _MIN_SEPARATION:
-                return crop, label
-        # Three unlucky draws of light and fading: a clean picture of the word is better than none.
-        return np.clip(image, 0, 255).astype(np.uint8), label
+                break
+        else:
+            # Three unlucky draws of light and fading: a clean picture of the word is better than none.
+            crop = np.clip(image, 0, 255).astype(np.uint8)
+        if rng.random() < _STANDING and crop.shape[1] >= 1.5 * crop.shape[0]:
+            crop = np.ascontiguousarray(np.rot90(crop, rng.choice((1, 3))))
+        return crop, label
 
     def _word(self, rng: Random, cap_height: float) -> tuple[DrawnWord, str]:
         for _attempt in range(_TRIES):

@@ -15,12 +15,7 @@ from tests.word_sets import SMALL_MODEL
 WITH_TOWER = {
     **SMALL_MODEL,
     "image_size": [48, 128],
-    "vision": {
-        "timm_model_name": "ppocr_v6_small",
-        "timm_pool": "",
-        "timm_proj": "linear",
-        "image_size": [48, 128],
-    },
+    "vision": {**SMALL_MODEL["vision"], "timm_model_name": "ppocr_v6_small", "image_size": [48, 128]},
 }
 
 

@@ -392,7 +392,9 @@ def test_configurations_of_the_published_rows():
 
 
 def test_overrides():
-    config = load_config("small-scratch", ["run.steps=5", "model.config.dropout=0.0", "optimizer.lr=1e-3", "data.train={a: 2}"])
+    config = load_config(
+        "small-scratch", ["run.steps=5", "model.config.dropout=0.0", "optimizer.lr=1e-3", "data.train={a: 2}"]
+    )
     assert (config.run.steps, config.model.config["dropout"], config.optimizer.lr) == (5, 0.0, 1e-3)
     assert config.model.config["embed_dim"] == 192
     assert dataclasses.asdict(config)["data"]["train"] == {"a": 2}

@@ -13,6 +13,8 @@ from timm.models import register_model
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from clip4str_plugin.model.word_tower import WordTower
+
 __all__ = ["ConvStemTransformer"]
 
 # Sizes by timm name: crop size, channels of the four stages of the stem, transformer layers and heads.
@@ -51,7 +53,7 @@ def _down(inputs: int, outputs: int, stride: tuple[int, int]) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False), _Norm(outputs), nn.ReLU())
 
 
-class ConvStemTransformer(nn.Module):
+class ConvStemTransformer(WordTower):
     """Convolutional stem to 1 x width/4 columns, learned positions, pre-norm transformer.
 
     Args:
@@ -62,11 +64,9 @@ class ConvStemTransformer(nn.Module):
     """
 
     def __init__(self, image_size: tuple[int, int], channels: tuple[int, int, int, int], layers: int, heads: int):
-        super().__init__()
+        super().__init__(image_size, channels[-1])
         a, b, c, width = channels
         height, columns = image_size[0] // 16, image_size[1] // 4
-        self.num_features = width
-        self.default_cfg = {"input_size": (3, *image_size), "pool_size": None}
         self.stem = nn.Sequential(
             _down(3, a, (2, 2)),
             _down(a, b, (2, 2)),
@@ -86,20 +86,6 @@ class ConvStemTransformer(nn.Module):
         x = self.stem(images.contiguous(memory_format=torch.channels_last))  # N, width, 1, columns
         x = x.flatten(2).transpose(1, 2) + self.pos_embed
         return self.norm(self.blocks(x))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Same as ``forward_features``: open_clip adds the projection."""
-        return self.forward_features(images)
-
-    def train(self, mode: bool = True) -> ConvStemTransformer:
-        """Switch between training and evaluation."""
-        for block in self.blocks:
-            # The fused kernel's backward pass took two fifths of a training step on the CPU.
-            block.attn.fused_attn = not mode  # type: ignore[union-attr]
-        return super().train(mode)
-
-    def reset_classifier(self, num_classes: int, global_pool: str = "") -> None:
-        """Accept what timm models accept; there is no classifier."""
 
 
 def _register(name: str, size: dict[str, Any]) -> None:

@@ -17,6 +17,8 @@ from timm.models import register_model
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from clip4str_plugin.model.word_tower import WordTower
+
 __all__ = ["PPOCRTower", "ppocr_v6_small"]
 
 # Channels, stride of the rows, and whether channels are weighed by their means (squeeze and excitation), of each block.
@@ -69,7 +71,7 @@ class _Block(nn.Module):
         return x + y if self.shortcut else y
 
 
-class PPOCRTower(nn.Module):
+class PPOCRTower(WordTower):
     """Convolutional network of 13 blocks, then two transformer layers over its columns.
 
     The published network joins neighbouring columns before its last layers. Here they stay apart, so that 25 characters
@@ -81,10 +83,8 @@ class PPOCRTower(nn.Module):
     """
 
     def __init__(self, image_size: tuple[int, int]) -> None:
-        super().__init__()
+        super().__init__(image_size, _NECK_WIDTH + _BLOCKS[-1][0])
         inputs, width = 96, _NECK_WIDTH
-        self.num_features = width + _BLOCKS[-1][0]
-        self.default_cfg = {"input_size": (3, *image_size), "pool_size": None}
         self.stem = _Stem()
         self.blocks = nn.Sequential()
         for outputs, stride, weigh_channels in _BLOCKS:
@@ -113,20 +113,6 @@ class PPOCRTower(nn.Module):
         y = self.norm(self.neck(y.flatten(2).transpose(1, 2)))
         y = y + F.silu(self.shortcut(x)).flatten(2).transpose(1, 2)
         return torch.cat([y, x.flatten(2).transpose(1, 2)], dim=-1) + self.pos_embed
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Same as ``forward_features``: open_clip adds the projection."""
-        return self.forward_features(images)
-
-    def train(self, mode: bool = True) -> PPOCRTower:
-        """Switch between training and evaluation."""
-        for block in self.neck:
-            # The fused kernel's backward pass is slow on the CPU.
-            block.attn.fused_attn = not mode  # type: ignore[union-attr]
-        return super().train(mode)
-
-    def reset_classifier(self, num_classes: int, global_pool: str = "") -> None:
-        """Accept what timm models accept; there is no classifier."""
 
 
 @register_model

@@ -116,7 +116,7 @@ def finetune(model: str, steps: int, crops: int, output: Path, faces: list[Path]
             ),
             data=DataConfig(train={str(train_set): 1.0}, synthetic=0.0, augment=False),
             loss=LossConfig(permutations=2),
-            optimizer=OptimizerConfig(lr=8e-3, coef_lr=2.0, weight_decay=0.02, schedule="cosine", clip_norm=1.0),
+            optimizer=OptimizerConfig(lr=3e-3, coef_lr=15.0, weight_decay=0.02, schedule="cosine", clip_norm=1.0),
             run=RunConfig(steps=steps, batch_size=32, accelerator="cpu", precision="32-true", log_every=20),
         )
         return before, accuracy(train(config, output), held_out)

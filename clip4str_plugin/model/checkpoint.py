@@ -79,7 +79,7 @@ def load_model(
 
     >>> model = load_model("tiny")
     >>> model.config.image_size
-    (32, 128)
+    (48, 128)
     """
     state, config = read_checkpoint(_locate(source))
     changes = {_RENAMED.get(name, name): value for name, value in overrides.items()}

@@ -280,7 +280,8 @@ def _load_doctr(contestant: Contestant) -> tuple[Callable[[list[np.ndarray]], An
     try:
         predictor, note = recognition_predictor(contestant.model, pretrained=True, batch_size=contestant.batch_size), ""
     except OSError:
-        predictor = recognition_predictor(contestant.model, pretrained=False, batch_size=contestant.batch_size)
+        untrained = {"pretrained": False, "pretrained_backbone": False}
+        predictor = recognition_predictor(contestant.model, **untrained, batch_size=contestant.batch_size)
         note = "its weights cannot be downloaded: random ones"
     return predictor, note, 0.0
 

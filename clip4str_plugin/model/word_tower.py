@@ -34,7 +34,7 @@ class WordTower(nn.Module):
         for module in self.modules():
             if isinstance(module, Attention):
                 # The fused kernel's backward pass took two fifths of a training step on the CPU.
-                module.fused_attn = not mode  # type: ignore[assignment]
+                module.fused_attn = not mode  # type: ignore[misc]
         return super().train(mode)
 
     def reset_classifier(self, num_classes: int, global_pool: str = "") -> None:

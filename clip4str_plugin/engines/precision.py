@@ -50,8 +50,8 @@ def set_precision(
     the cache folder (see ``cache_dir``), so that only the first start takes long.
 
     Args:
-        model: in float32, evaluation mode and on its device. With ``bf16``, and with ``int8`` for large models, its
-            weights are rounded to bfloat16 where the processor computes in it.
+        model: in float32, evaluation mode and on its device. With ``bf16`` and ``int8`` its weights are rounded to
+            bfloat16 where the processor computes in it.
         precision: as above.
         engine: "openvino" or "torch" to insist on one; "cuda_graphs" for PyTorch with decoding steps that are replayed
             as CUDA graphs (opt-in, since no GPU has measured it yet).
@@ -83,8 +83,8 @@ def set_precision(
             else f"int8 is for the CPU; use bf16 on {model.device.type}"
         )
     chosen = precision
-    large = sum(weight.numel() for weight in model.parameters()) > _LARGE
     if precision == "auto":
+        large = sum(weight.numel() for weight in model.parameters()) > _LARGE
         chosen = "bf16" if large and _computes_in_bf16(model.device) else "fp32"
 
     model.engine = None
@@ -101,10 +101,8 @@ def set_precision(
                 raise
             logger.warning("OpenVINO cannot compute this model, PyTorch does: %s: %s", type(error).__name__, error)
             use_openvino = False
-    # An engine for the encoders leaves the decoders, which run in bfloat16 only where that is faster; beside 8-bit
-    # encoders those of small models stay exact, since they cost little.
-    wants_bf16 = chosen == "bf16" or (chosen == "int8" and large)
-    if wants_bf16 and (not use_openvino or _computes_in_bf16(model.device)):
+    # An engine for the encoders leaves the decoders, which run in bfloat16 only where that is faster.
+    if (chosen == "bf16" and not use_openvino) or (chosen != "fp32" and _computes_in_bf16(model.device)):
         model.to(torch.bfloat16)
     logger.info(
         "precision %s%s on %s with %s",

@@ -50,6 +50,8 @@ def load_ppocr_weights(tower: PPOCRTower, path: str | Path) -> dict[str, Tensor]
     """
     try:
         tensors = list(_weights(Path(path)))
+    except ImportError as e:
+        raise CheckpointError(f"{path}: reading it needs the package onnx: pip install 'clip4str-plugin[train]'") from e
     except Exception as e:  # of onnx and of protobuf, which know no common class
         raise CheckpointError(f"{path}: is not a readable ONNX file ({type(e).__name__}: {e})") from None
     state = tower.state_dict()

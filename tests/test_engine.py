@@ -121,6 +121,18 @@ def test_auto_without_openvino(golden_checkpoint, monkeypatch):
     assert set_precision(load_model(golden_checkpoint), "auto").engine is None
 
 
+def test_int8_leaves_a_convolutional_tower_as_it_is(tmp_path, monkeypatch, golden_images):
+    pytest.importorskip("openvino")
+    pytest.importorskip("nncf")
+    monkeypatch.setenv("CLIP4STR_CACHE", str(tmp_path))
+    exact, rounded = load_model("tiny"), load_model("tiny")
+    set_precision(rounded, "int8", calibration=crops(8))
+    images = torch.nn.functional.interpolate(golden_images, exact.config.image_size)
+    with torch.inference_mode():
+        torch.testing.assert_close(rounded.encode_image(images), exact.encode_image(images), rtol=0, atol=1e-3)
+        assert not torch.allclose(rounded.encode_text(["hello"]), exact.encode_text(["hello"]), rtol=0, atol=1e-4)
+
+
 def test_what_openvino_cannot_convert_is_left_to_torch(golden_checkpoint, cache, monkeypatch, caplog):
     pytest.importorskip("openvino")
     monkeypatch.setattr(

@@ -37,7 +37,8 @@ def set_precision(
     ========= ============================================= ==============================================
     fp32      OpenVINO encoders, differences of about 1e-6  PyTorch, the reference
     bf16      OpenVINO encoders, bfloat16 decoders          PyTorch in bfloat16
-    int8      encoders with 8-bit weights and activations   not available
+    int8      encoders with 8-bit weights and activations,  not available
+              bfloat16 decoders in large models
     auto      large models: bf16 where the processor        large models: bf16 where the processor or GPU
               computes in it (AMX, AVX-512 BF16); else fp32 computes in it; else fp32
     ========= ============================================= ==============================================
@@ -50,8 +51,8 @@ def set_precision(
     the cache folder (see ``cache_dir``), so that only the first start takes long.
 
     Args:
-        model: in float32, evaluation mode and on its device. With ``bf16`` and ``int8`` its weights are rounded to
-            bfloat16 where the processor computes in it.
+        model: in float32, evaluation mode and on its device. Where decoders compute in bfloat16, its weights are
+            rounded to that.
         precision: as above.
         engine: "openvino" or "torch" to insist on one; "cuda_graphs" for PyTorch with decoding steps that are replayed
             as CUDA graphs (opt-in, since no GPU has measured it yet).
@@ -83,8 +84,8 @@ def set_precision(
             else f"int8 is for the CPU; use bf16 on {model.device.type}"
         )
     chosen = precision
+    large = sum(weight.numel() for weight in model.parameters()) > _LARGE
     if precision == "auto":
-        large = sum(weight.numel() for weight in model.parameters()) > _LARGE
         chosen = "bf16" if large and _computes_in_bf16(model.device) else "fp32"
 
     model.engine = None
@@ -101,8 +102,10 @@ def set_precision(
                 raise
             logger.warning("OpenVINO cannot compute this model, PyTorch does: %s: %s", type(error).__name__, error)
             use_openvino = False
-    # An engine for the encoders leaves the decoders, which run in bfloat16 only where that is faster.
-    if (chosen == "bf16" and not use_openvino) or (chosen != "fp32" and _computes_in_bf16(model.device)):
+    # An engine for the encoders leaves the decoders, which run in bfloat16 only where that is faster. In a small
+    # model, int8 is not worth the words that this would change.
+    rounded = chosen == "bf16" or (chosen == "int8" and large)
+    if rounded and (not use_openvino or _computes_in_bf16(model.device)):
         model.to(torch.bfloat16)
     logger.info(
         "precision %s%s on %s with %s",

@@ -22,7 +22,6 @@ __all__ = ["WordRenderer"]
 
 _MAX_SIZE = (128, 420)
 _TRIES = 20
-_STANDING = 0.04  # part of the words that stand on end, as beside doors
 _MIN_SEPARATION = 11.0  # grey levels; words fainter than this cannot be read by people either
 
 
@@ -118,8 +117,6 @@ class WordRenderer:
         else:
             # Three unlucky draws of light and fading: a clean picture of the word is better than none.
             crop = np.clip(image, 0, 255).astype(np.uint8)
-        if rng.random() < _STANDING and crop.shape[1] >= 1.5 * crop.shape[0]:
-            crop = np.ascontiguousarray(np.rot90(crop, rng.choice((1, 3))))
         return crop, label
 
     def _word(self, rng: Random, cap_height: float) -> tuple[DrawnWord, str]:

@@ -21,6 +21,9 @@ import onnxruntime
 
 __all__ = ["CaptionEncoder", "OnnxDecoding", "OnnxRecognition", "OnnxRecognizer", "resize"]
 
+# Crops so many times as high as wide may show a word on end.
+_TALL = 1.5
+
 
 class OnnxRecognition(NamedTuple):
     """What was read in one crop.
@@ -118,28 +121,31 @@ class OnnxRecognizer:
             raise ValueError(f"color must be 'rgb' or 'bgr', is {color!r}")
         results: list[OnnxRecognition] = []
         planes: list[np.ndarray] = []
-        places: list[int] = []
+        places: list[tuple[int, int]] = []
         for i, crop in enumerate(crops):
             results.append(OnnxRecognition("", 0.0, ()))
             crop = _checked(crop, i)
             if 0 in crop.shape:
                 continue
-            resized = resize(
-                crop if color == "rgb" else crop[..., ::-1], self.config["image_size"], self.config["resize_rows_first"]
-            )
-            planes.append(self._levels[np.arange(3)[:, None, None], resized.transpose(2, 0, 1)])
-            places.append(i)
-            if len(planes) == self.batch_size:
-                self._fill(results, places, planes)
+            if color == "bgr":
+                crop = crop[..., ::-1]
+            is_tall = self.config.get("turn_tall", False) and crop.shape[0] >= _TALL * crop.shape[1]
+            for turns in (0, 1, 3) if is_tall else (0,):
+                view = resize(np.rot90(crop, turns), self.config["image_size"], self.config["resize_rows_first"])
+                planes.append(self._levels[np.arange(3)[:, None, None], view.transpose(2, 0, 1)])
+                places.append((i, turns))
+                if len(planes) == self.batch_size:
+                    self._fill(results, places, planes)
         self._fill(results, places, planes)
         return results
 
-    def _fill(self, results: list[OnnxRecognition], places: list[int], planes: list[np.ndarray]) -> None:
+    def _fill(self, results: list[OnnxRecognition], places: list[tuple[int, int]], planes: list[np.ndarray]) -> None:
         """Read the images collected so far, put the results in their places, and start anew."""
         if planes:
             decoding = self.generate(np.stack(planes))
-            for place, recognition in zip(places, self.decode(decoding)):
-                results[place] = recognition
+            for (place, turns), recognition in zip(places, self.decode(decoding)):
+                if not turns or _is_on_end(recognition, results[place]):
+                    results[place] = recognition
         places.clear()
         planes.clear()
 
@@ -353,6 +359,13 @@ class CaptionEncoder:
             i = ranks.index(best)
             symbols[i : i + 2] = [symbols[i] + symbols[i + 1]]
         return [self._ids[s] for s in symbols]
+
+
+def _is_on_end(turned: OnnxRecognition, best: OnnxRecognition) -> bool:
+    """Whether the reading of a turned crop is better; narrow letters stay, since turned, a 1 may read as two dots."""
+    if (len(best.text) == 1 and best.confidence > 0.5) or sum(map(str.isalnum, turned.text)) < 2:
+        return False
+    return turned.confidence > best.confidence
 
 
 def _no_repair(text: str) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from clip4str_plugin.engines import Precision
     from clip4str_plugin.model import CLIP4STR
 
-__all__ = ["Confidence", "Recognition", "Recognizer"]
+__all__ = ["TALL", "Confidence", "Recognition", "Recognizer"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,11 @@ _NOTHING = Recognition("", 0.0, ())
 
 # So many batches of crops are sorted by shape.
 _GROUPED = 8
+
+# Crops so many times as high as wide may show a word on end.
+TALL = 1.5
+# A single character that is as likely as this is no word on end, but narrow: turned, a 1 may read as two dots.
+_LETTER = 0.5
 
 
 class Recognizer:
@@ -74,6 +79,9 @@ class Recognizer:
             it as "empty" (text "", confidence 0, a warning in the log).
         precision: "fp32", "bf16", "int8" or "auto": how, and by which engine, the model computes from now on (see
             :func:`clip4str_plugin.engines.set_precision`); None leaves it as it is. Not together with ``dtype``.
+        turn_tall: read crops at least 1.5 times as high as wide in three ways, as they are and turned by a quarter to
+            either side, and keep the likeliest reading. A narrow letter stays as it is. None does what the model's
+            configuration says.
         early_exit: approximate and faster: words whose characters the visual branch all reads with at least this
             probability are neither refined nor corrected by the cross-modal branch. None corrects all.
 
@@ -97,6 +105,7 @@ class Recognizer:
         charset: str | None = None,
         on_error: Literal["raise", "empty"] = "raise",
         precision: Precision | None = None,
+        turn_tall: bool | None = None,
         early_exit: float | None = None,
     ) -> None:
         if batch_size < 1:
@@ -120,6 +129,8 @@ class Recognizer:
         self.confidence = confidence
         self.charset = charset
         self.on_error = on_error
+        # Models of others need not know it.
+        self.turn_tall = getattr(model.config, "turn_tall", False) if turn_tall is None else turn_tall
         # Asked for only when wanted: models of others need not know it.
         self._options: dict[str, Any] = {} if early_exit is None else {"early_exit": early_exit}
         self._allowed = None if charset is None else model.tokenizer.class_mask(charset)
@@ -176,45 +187,63 @@ class Recognizer:
     def _prepare(self, crops: Iterator[Any], color: Color, grouped: int) -> Iterator[_Batch]:
         start = 0
         while chunk := list(islice(crops, self.batch_size * grouped)):
-            results = [_NOTHING] * len(chunk)
-            order = sorted(range(len(chunk)), key=lambda i: _elongation(chunk[i])) if grouped > 1 else range(len(chunk))
-            size = min(self.batch_size, len(chunk))
-            for first in range(0, len(chunk), size):
-                images, positions = self._resize(chunk, order[first : first + size], start, color)
-                yield _Batch(images, positions, results, last=first + size >= len(chunk))
+            results = _Results([_NOTHING] * len(chunk), [-1.0] * len(chunk))
+            views = [view for i, crop in enumerate(chunk) for view in self._views(i, crop)]
+            if grouped > 1:
+                views.sort(key=lambda view: view.elongation)
+            size = self.batch_size
+            for first in range(0, len(views), size):
+                images, shown = self._resize(chunk, views[first : first + size], start, color)
+                yield _Batch(images, shown, results, last=first + size >= len(views))
                 del images
             start += len(chunk)
 
+    def _views(self, index: int, crop: Any) -> Iterator[_View]:
+        elongation = _elongation(crop)
+        yield _View(index, 0, elongation)
+        if self.turn_tall and 0 < elongation <= 1 / TALL:
+            yield _View(index, 1, 1 / elongation)
+            yield _View(index, 3, 1 / elongation)
+
     def _resize(
-        self, chunk: Sequence[Any], wanted: Sequence[int], start: int, color: Color
-    ) -> tuple[torch.Tensor, list[int]]:
-        """Return the wanted crops of a chunk that can be read, (n, 3, H, W) uint8, and their places in it."""
+        self, chunk: Sequence[Any], views: Sequence[_View], start: int, color: Color
+    ) -> tuple[torch.Tensor, list[_View]]:
+        """Return the views of a chunk's crops that can be read, (n, 3, H, W) uint8, and which those are."""
         config = self.model.config
-        images = np.empty((len(wanted), 3, *config.image_size), np.uint8)
-        positions: list[int] = []
-        for i in wanted:
-            if is_empty(chunk[i]):
+        images = np.empty((len(views), 3, *config.image_size), np.uint8)
+        shown: list[_View] = []
+        for view in views:
+            crop = chunk[view.crop]
+            if is_empty(crop):
                 continue
             try:
-                images[len(positions)] = resize(chunk[i], config.image_size, color)
+                images[len(shown)] = resize(_turned(crop, view.turns), config.image_size, color)
             except ImageError as error:
                 if self.on_error == "raise":
-                    raise ImageError(f"crop {start + i}: {error}") from error
-                logger.warning("crop %d is read as empty: %s", start + i, error)
+                    raise ImageError(f"crop {start + view.crop}: {error}") from error
+                if not view.turns:
+                    logger.warning("crop %d is read as empty: %s", start + view.crop, error)
             else:
-                positions.append(i)
+                shown.append(view)
         # Normalised only when its turn comes: a waiting batch is a quarter as large that way.
-        tensor = torch.from_numpy(images[: len(positions)])
-        return tensor.pin_memory() if self.device.type == "cuda" else tensor, positions
+        tensor = torch.from_numpy(images[: len(shown)])
+        return tensor.pin_memory() if self.device.type == "cuda" else tensor, shown
 
     def _read(self, batches: Iterator[_Batch]) -> Iterator[Recognition]:
-        for images, positions, results, last in batches:
-            for position, (text, probs) in zip(positions, self._decode(images)):
-                chars = probs[: len(text)]
-                results[position] = Recognition(text, self._combine(chars, probs), chars)
+        for images, shown, results, last in batches:
+            for view, (text, probs) in zip(shown, self._decode(images)):
+                likelihood, best = math.prod(probs), results.likelihoods[view.crop]
+                # A crop is read as it is before it is read turned: it is the less elongated one.
+                is_narrow_letter = len(results.recognitions[view.crop].text) == 1 and best > _LETTER
+                if view.turns and (is_narrow_letter or sum(map(str.isalnum, text)) < 2):
+                    continue
+                if likelihood > best:
+                    chars = probs[: len(text)]
+                    results.likelihoods[view.crop] = likelihood
+                    results.recognitions[view.crop] = Recognition(text, self._combine(chars, probs), chars)
             del images
             if last:
-                yield from results
+                yield from results.recognitions
 
     def _decode(self, images: torch.Tensor) -> list[tuple[str, tuple[float, ...]]]:
         """Return text and probabilities (characters, then the end token if there is one) of each image."""
@@ -243,11 +272,28 @@ class Recognizer:
         return self.model.tokenizer.decode(decoding.logits, decoding.lengths)
 
 
+class _View(NamedTuple):
+    crop: int  # its place in its chunk
+    turns: int  # quarter turns anticlockwise
+    elongation: float  # width over height, turned
+
+
+class _Results(NamedTuple):
+    recognitions: list[Recognition]  # of a chunk's crops, to be filled; unreadable ones included
+    likelihoods: list[float]  # of these texts; -1 where nothing has been read yet
+
+
 class _Batch(NamedTuple):
     images: torch.Tensor  # (n, 3, H, W) uint8
-    positions: list[int]  # of the n images among the crops of the chunk
-    results: list[Recognition]  # of the chunk, to be filled; unreadable crops included
+    shown: list[_View]  # what the n images show
+    results: _Results  # of the chunk
     last: bool  # of its chunk
+
+
+def _turned(crop: Any, turns: int) -> Any:
+    if not turns:
+        return crop
+    return crop.rotate(90 * turns, expand=True) if isinstance(crop, Image.Image) else np.rot90(crop, turns)
 
 
 def _elongation(crop: Any) -> float:

@@ -94,9 +94,13 @@ def test_empty_batch(golden_images, exported):
 
 
 @pytest.mark.parametrize("charset", [None, "0123456789"])
-def test_crops_read_as_with_pytorch(golden_model, folder, crops, charset):
-    expected = Recognizer(golden_model, charset=charset)(crops)
-    got = OnnxRecognizer(folder, batch_size=3, charset=charset)(crops)
+@pytest.mark.parametrize("turn_tall", [False, True])
+def test_crops_read_as_with_pytorch(golden_model, folder, crops, charset, turn_tall):
+    expected = Recognizer(golden_model, charset=charset, turn_tall=turn_tall)(crops)
+    exported = OnnxRecognizer(folder, batch_size=3, charset=charset)
+    assert exported.config["turn_tall"] is False  # as the model's configuration says
+    exported.config["turn_tall"] = turn_tall
+    got = exported(crops)
     assert [r.text for r in got] == [r.text for r in expected]
     for ours, theirs in zip(got, expected):
         assert ours.confidence == pytest.approx(theirs.confidence, rel=1e-3)

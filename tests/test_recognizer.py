@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 
 from clip4str_plugin import Recognition, Recognizer, load_model
@@ -70,6 +70,45 @@ def texts(recognitions):
 @pytest.fixture(scope="module")
 def golden_crops():
     return [np.asarray(Image.open(GOLDEN / "crops" / f"crop_{i:02d}.png").convert("RGB")) for i in range(7)]
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load_model("tiny")
+
+
+def drawn(text):
+    font = ImageFont.load_default(40)
+    left, top, right, bottom = (int(v) for v in font.getbbox(text))
+    image = Image.new("RGB", (right - left + 12, bottom - top + 12), "white")
+    ImageDraw.Draw(image).text((6 - left, 6 - top), text, "black", font)
+    return np.asarray(image)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 32])
+@pytest.mark.parametrize("as_list", [True, False])
+def test_words_on_end(tiny, batch_size, as_list):
+    words = ["Market", "Station", "2026", "Open"]
+    crops = [np.rot90(drawn(word), turns) for word in words for turns in (0, 1, 3)]
+    expected = [word for word in words for _ in range(3)]
+    recognizer = Recognizer(tiny, batch_size, turn_tall=True)
+    assert texts(recognizer(crops if as_list else iter(crops))) == expected
+    assert texts(recognizer([Image.fromarray(np.ascontiguousarray(crop)) for crop in crops])) == expected
+    squashed = texts(Recognizer(tiny, batch_size, turn_tall=False)(crops))
+    assert squashed[::3] == words
+    assert squashed[1::3] != words
+    assert squashed[2::3] != words
+
+
+def test_the_configuration_says_whether_tall_crops_are_turned(tiny, golden_model):
+    assert Recognizer(tiny).turn_tall
+    assert not Recognizer(golden_model).turn_tall  # as published
+
+
+def test_narrow_letters_stand_as_they_are(tiny):
+    crops = [np.pad(drawn(letter), ((9, 9), (0, 0), (0, 0)), mode="edge") for letter in "Il1!"]
+    assert all(crop.shape[0] >= 1.5 * crop.shape[1] for crop in crops)
+    assert texts(Recognizer(tiny, turn_tall=True)(crops)) == texts(Recognizer(tiny, turn_tall=False)(crops))
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 32])
@@ -321,6 +360,14 @@ def test_bad_crop_is_named():
         Recognizer(ShadeReader(), 2)(crops)
     with pytest.raises(ImageError, match=r"crop 5: .*float64"):
         Recognizer(ShadeReader(), 20)(crops)
+
+
+def test_bad_tall_crop_is_reported_once(caplog):
+    crops = [shade(1, 9, 3), np.zeros((9, 3), np.float32), shade(2, 9, 3)]
+    recognizer = Recognizer(ShadeReader(), 2, on_error="empty", turn_tall=True)
+    with caplog.at_level(logging.WARNING):
+        assert texts(recognizer(crops)) == ["a", "", "aa"]
+    assert [r.getMessage().split(":")[0] for r in caplog.records] == ["crop 1 is read as empty"]
 
 
 def test_bad_crop_can_be_read_as_empty(caplog):

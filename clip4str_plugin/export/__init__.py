@@ -31,6 +31,7 @@ OPSET = 18
 _LARGE = 1 << 30  # bytes of weights from which on they are stored beside the graph (a graph ends at 2 GiB)
 _CONFIG = (
     "image_size",
+    "turn_tall",
     "mean",
     "std",
     "charset",

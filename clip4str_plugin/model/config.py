@@ -40,6 +40,7 @@ class CLIP4STRConfig:
         image_size: (height, width) in pixels a crop is squashed to.
         mean: per-channel mean (RGB, range 0-1) subtracted from the crop.
         std: per-channel standard deviation the crop is divided by.
+        turn_tall: crops much higher than wide are read on end, too (see ``Recognizer``); published models squash them.
         charset: characters the model predicts, in the order of its classes 1..len(charset).
         caption_charset: characters kept in the caption handed to the text encoder. It changes the logits.
         max_label_length: longest text in characters; the model has one more position for the end token.
@@ -68,6 +69,7 @@ class CLIP4STRConfig:
     # The published test scripts normalise by 0.5, although the networks were trained with CLIP's statistics.
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    turn_tall: bool = False
     charset: str = CHARSET_94
     caption_charset: str = CHARSET_36
     max_label_length: int = 25

@@ -19,7 +19,7 @@ from clip4str_plugin.datasets import LABELS, WordDataset, open_dataset, open_env
 from clip4str_plugin.errors import DatasetError
 from clip4str_plugin.model.config import CHARSET_94
 
-__all__ = ["DataReport", "check_dataset", "convert", "split"]
+__all__ = ["DataReport", "check_dataset", "convert", "make_new", "split"]
 
 _MAP_SIZE = 1 << 40  # the most an LMDB set may grow to; on disk it takes what it needs
 _BATCH = 1000
@@ -129,7 +129,7 @@ def convert(source: str | Path, target: str | Path, to: str) -> dict[str, int]:
         raise DatasetError(f"convert to {to!r}: use lmdb or folder")
     target = Path(target)
     open_dataset(source, on_error="skip")  # the clear error, before anything is written
-    _make_new(target)
+    make_new(target)
     counts = {"written": 0, "skipped": 0}
     entries = _raw_folder(Path(source)) if (Path(source) / LABELS).is_file() else _raw_lmdb(Path(source))
     writer = _LmdbWriter(target) if to == "lmdb" else _FolderWriter(target)
@@ -191,7 +191,7 @@ def split(
         lacking = targets[bool(groups[0])]
         raise DatasetError(f"{lacking}: would get none of the {len(groups[0] | groups[1])} groups of {source}")
     for target in targets:
-        _make_new(target)
+        make_new(target)
     if is_folder:
         for target, wanted in zip(targets, (False, True)):
             rows = [(name, text) for (name, text), c in zip(names, chosen) if c == wanted]
@@ -221,7 +221,7 @@ def _group_of(name: str, pattern: re.Pattern[str] | None) -> str:
     return str(found[1] if pattern.groups and found[1] is not None else found[0])
 
 
-def _make_new(target: Path) -> None:
+def make_new(target: Path) -> None:
     """Make a folder that must not hold anything yet."""
     if target.exists() and any(target.iterdir()):
         raise DatasetError(f"{target}: exists and is not empty; name a new folder")

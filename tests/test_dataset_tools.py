@@ -5,11 +5,14 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from clip4str_plugin import Recognition
 from clip4str_plugin.cli import main
 from clip4str_plugin.dataset_tools import check_dataset, convert, split
 from clip4str_plugin.datasets import open_dataset
 from clip4str_plugin.errors import DatasetError
+from clip4str_plugin.relabel import relabel
 from tests.word_sets import write_folder
 
 
@@ -145,3 +148,42 @@ def test_splits_that_cannot_be(photos, tmp_path, options, message):
     with pytest.raises(DatasetError, match=message):
         split(photos, tmp_path / "a", tmp_path / "b", **options)
     assert not (tmp_path / "a").exists()
+
+
+class Readings:
+    """Reads as told, view by view."""
+
+    def __init__(self, *texts):
+        self.texts = list(texts)
+
+    def stream(self, crops):
+        for _crop in crops:
+            text, confidence = self.texts.pop(0)
+            yield Recognition(text, confidence, (confidence,) * len(text))
+
+
+def test_relabel(tmp_path):
+    source = write_folder(tmp_path / "words", ["joes", "one", "end", "lost", "I"])
+    up, lost, letter = (np.asarray(Image.open(source / f"0000{i}.png")) for i in (2, 3, 4))
+    for name, crop in (("00002", np.rot90(up, 3)), ("00003", np.rot90(lost)), ("00004", letter[:, :9])):
+        Image.fromarray(np.ascontiguousarray(crop)).save(source / f"{name}.png")
+    (source / "labels.tsv").open("a").write("00000.png\tjoes\nnothing.png\tnone\n")
+    read = Readings(
+        *[("Joe's", 0.9), ("0ne", 0.9)],
+        *[("end", 0.99), ("END", 0.8), ("pua", 0.9)],  # as it is, turned to the left, to the right
+        *[("a", 0.9), ("b", 0.9), ("c", 0.9)],
+        *[("I", 0.9), ("joes", 0.2)],
+    )
+    assert relabel(source, tmp_path / "new", read) == {"written": 5, "changed": 2, "turned": 1, "left_out": 2}
+    assert not read.texts
+    dataset = open_dataset(tmp_path / "new")
+    assert [dataset.label(i) for i in range(5)] == ["Joe's", "one", "END", "I", "joes"]
+    np.testing.assert_array_equal(dataset[2][0], up)
+
+
+def test_relabel_command(tmp_path, capsys):
+    source = write_folder(tmp_path / "words", ["market", "STATION"])
+    assert main(["data", "relabel", str(source), str(tmp_path / "new")]) == 0
+    assert "2 samples" in capsys.readouterr().out
+    assert len(open_dataset(tmp_path / "new")) == 2
+    assert main(["data", "relabel", str(source), str(tmp_path / "new")]) == 1

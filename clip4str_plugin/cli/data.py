@@ -1,4 +1,4 @@
-"""``clip4str data``: check sets of labelled crops before training, split and convert them."""
+"""``clip4str data``: check sets of labelled crops before training, split, convert and relabel them."""
 
 from __future__ import annotations
 
@@ -36,10 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=r"keep samples together in whose names this (or its first group) matches the same text, for example "
         r"'(\d+)_\d+\.png$' for the words of one photo",
     )
+    relabel = actions.add_parser(
+        "relabel", help="copy a set with labels completed: case and punctuation as read, words on end laid down"
+    )
+    relabel.add_argument("source", metavar="SET", help="folder with labels.tsv, or with LMDB sets below")
+    relabel.add_argument("target", metavar="TARGET", help="new folder")
+    relabel.add_argument("--model", default="tiny", metavar="NAME|FILE", help="what reads (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check, split or convert; 1 if a set is not fit for use."""
+    """Check, split, convert or relabel; 1 if a set is not fit for use."""
     from clip4str_plugin.dataset_tools import DataReport, check_dataset, convert, split
     from clip4str_plugin.model.config import CHARSET_94
 
@@ -55,6 +61,17 @@ def run(args: argparse.Namespace) -> int:
         parts = split(args.source, train, held_out, args.part, args.group)
         for folder, part in zip(args.into, parts.values()):
             print(f"{folder}: {part['samples']} samples" + (f", {part['groups']} groups" if args.group else ""))
+        return 0
+
+    if args.action == "relabel":
+        from clip4str_plugin import Recognizer, load_model
+        from clip4str_plugin.relabel import relabel
+
+        done = relabel(args.source, args.target, Recognizer(load_model(args.model), precision="auto", turn_tall=False))
+        print(
+            f"{args.target}: {done['written']} samples, {done['changed']} labels changed, "
+            f"{done['turned']} crops turned; {done['left_out']} left out: damaged, or read in no direction"
+        )
         return 0
 
     def text(report: DataReport) -> str:

@@ -98,8 +98,9 @@ class PPOCRTower(WordTower):
             *(Block(width, _NECK_HEADS, mlp_ratio=2, qkv_bias=True, act_layer=nn.SiLU) for _ in range(_NECK_LAYERS))
         )
         self.norm = nn.LayerNorm(width)
-        # The published network tells positions by content alone.
-        self.pos_embed = nn.Parameter(torch.zeros(1, image_size[1] // 4, self.num_features))
+        # The published network has no positions; a decoder that asks for the n-th character does better with them. Not
+        # named like positions before the blocks: it is not to be frozen with them.
+        self.column_embed = nn.Parameter(torch.zeros(1, image_size[1] // 4, self.num_features))
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Encode (N, 3, H, W) images as (N, W/4, 504) tokens, from left to right.
@@ -112,7 +113,7 @@ class PPOCRTower(WordTower):
         y = y + F.silu(self.neighbours(y))
         y = self.norm(self.neck(y.flatten(2).transpose(1, 2)))
         y = y + F.silu(self.shortcut(x)).flatten(2).transpose(1, 2)
-        return torch.cat([y, x.flatten(2).transpose(1, 2)], dim=-1) + self.pos_embed
+        return torch.cat([y, x.flatten(2).transpose(1, 2)], dim=-1) + self.column_embed
 
 
 @register_model

@@ -55,13 +55,13 @@ def load_ppocr_weights(tower: PPOCRTower, path: str | Path) -> dict[str, Tensor]
     except Exception as e:  # of onnx and of protobuf, which know no common class
         raise CheckpointError(f"{path}: is not a readable ONNX file ({type(e).__name__}: {e})") from None
     state = tower.state_dict()
-    names = [name for name in state if name != "pos_embed"]
+    names = [name for name in state if name != "column_embed"]
     head = tensors[len(names) :]
     shapes = [tuple(t.shape) for t in tensors[: len(names)]]
     if shapes != [tuple(state[name].shape) for name in names] or len(head) != 2:
         raise CheckpointError(f"{path}: is not PP-OCRv6-small's recognizer; another network has other layers")
     tensors[0] = tensors[0].flip(1)
-    tower.load_state_dict({**dict(zip(names, tensors)), "pos_embed": state["pos_embed"]})
+    tower.load_state_dict({**dict(zip(names, tensors)), "column_embed": state["column_embed"]})
     return {"weight": head[0], "bias": head[1]}
 
 

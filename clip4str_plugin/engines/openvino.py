@@ -96,8 +96,11 @@ class OpenVinoEncoders:
         folder = _cached(model, "int8" if precision == "int8" else "fp32", calibration)
         core = ov.Core()
         graphs = {name: core.read_model(folder / f"{name}.xml") for name in _towers(model)}
-        # Not for int8: with AMX, OpenVINO's 8-bit products beside bfloat16 ones came out 30 % off.
-        return cls(graphs, precision == "bf16" and has_bf16)
+        in_bf16 = precision == "bf16"
+        if precision == "int8" and _is_quantised(graphs["image"]):
+            # With AMX, OpenVINO's 8-bit products beside bfloat16 ones came out 30 % off.
+            in_bf16 = not torch.cpu._is_amx_tile_supported()
+        return cls(graphs, in_bf16 and has_bf16)
 
     def image_tokens(self, images: Tensor) -> Tensor:
         """As ``CLIP4STR.encode_image``: (N, 3, H, W) to (N, M, D) float32 on the CPU."""
@@ -201,13 +204,21 @@ def _export(tower: nn.Module, example: Tensor) -> ov.Model:
     return graph
 
 
+def _kinds(graph: ov.Model) -> list[str]:
+    return [node.get_type_name() for node in graph.get_ops()]
+
+
+def _is_quantised(graph: ov.Model) -> bool:
+    return "FakeQuantize" in _kinds(graph)
+
+
 def _quantise(graph: ov.Model, inputs: list[np.ndarray]) -> ov.Model:
     """Round weights and activations to 8 bits; the activations' ranges are those met on the inputs.
 
     Convolutions stay as they are, and so does a tower that is mostly convolutions: what else it computes takes too
     little of the time for 8 bits to be worth the words they change.
     """
-    kinds = [node.get_type_name() for node in graph.get_ops()]
+    kinds = _kinds(graph)
     if sum(kind in _CONVOLUTIONS for kind in kinds) > kinds.count("MatMul"):
         return graph
     try:

@@ -191,7 +191,7 @@ class Recognizer:
             views = [view for i, crop in enumerate(chunk) for view in self._views(i, crop)]
             if grouped > 1:
                 views.sort(key=lambda view: view.elongation)
-            size = self.batch_size
+            size = self.batch_size  # halved by the reading thread when memory runs out
             for first in range(0, len(views), size):
                 images, shown = self._resize(chunk, views[first : first + size], start, color)
                 yield _Batch(images, shown, results, last=first + size >= len(views))

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from clip4str_plugin.model.word_tower import WordTower
 from clip4str_plugin.preprocess import preprocess
 
 if TYPE_CHECKING:
@@ -117,9 +118,8 @@ def token_grid(model: CLIP4STR) -> tuple[int, int, int]:
         return 1, *visual.grid_size
     if hasattr(trunk, "patch_embed") and hasattr(trunk.patch_embed, "grid_size"):  # a timm vision transformer
         return trunk.num_prefix_tokens, *trunk.patch_embed.grid_size
-    position = getattr(trunk, "pos_embed", None)
-    if position is not None and hasattr(trunk, "stem"):  # our convolutional stem: one row of columns
-        return 0, 1, position.shape[1]
+    if isinstance(trunk, WordTower):
+        return 0, *trunk.grid_size
     raise ValueError(f"where the tokens of {type(trunk).__name__} lie on the crop is not known")
 
 

@@ -1,5 +1,6 @@
 """Attention maps are those of the passes that gave the reading, and lie where the tokens lie."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -102,6 +103,18 @@ def test_columns_of_a_convolutional_stem(stem_model):
         assert len(maps.maps) in (len(maps.text), len(maps.text) + 1)
         assert not maps.class_token.any()
         np.testing.assert_allclose(maps.maps.sum((1, 2)) + maps.caption_tokens.sum(1), 1, rtol=1e-5)
+
+
+def test_the_embedded_model_looks_along_the_word():
+    """Its own word, drawn plainly: the places of the characters rise from left to right."""
+    crop = np.full((40, 150, 3), 255, np.uint8)
+    cv2.putText(crop, "HOTEL", (12, 31), cv2.FONT_HERSHEY_SIMPLEX, 1.1, (0, 0, 0), 3, cv2.LINE_AA)
+    visual, cross = attention_maps(load_model("tiny"), crop)
+    for maps in (visual, cross):
+        assert maps.text == "HOTEL"
+        assert maps.maps.shape[1:] == (1, 32)
+        places = maps.maps[:5, 0].argmax(1)
+        assert (np.diff(places) > 0).all(), places
 
 
 def test_grid_of_a_vision_transformer(golden_model):

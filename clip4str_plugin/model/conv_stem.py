@@ -66,7 +66,7 @@ class ConvStemTransformer(WordTower):
     def __init__(self, image_size: tuple[int, int], channels: tuple[int, int, int, int], layers: int, heads: int):
         super().__init__(image_size, channels[-1])
         a, b, c, width = channels
-        height, columns = image_size[0] // 16, image_size[1] // 4
+        height, columns = image_size[0] // 16, self.grid_size[1]
         self.stem = nn.Sequential(
             _down(3, a, (2, 2)),
             _down(a, b, (2, 2)),

@@ -100,7 +100,7 @@ class PPOCRTower(WordTower):
         self.norm = nn.LayerNorm(width)
         # The published network has no positions; a decoder that asks for the n-th character does better with them. Not
         # named like positions before the blocks: it is not to be frozen with them.
-        self.column_embed = nn.Parameter(torch.zeros(1, image_size[1] // 4, self.num_features))
+        self.column_embed = nn.Parameter(torch.zeros(1, self.grid_size[1], self.num_features))
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Encode (N, 3, H, W) images as (N, W/4, 504) tokens, from left to right.

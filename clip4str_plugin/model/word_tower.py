@@ -14,11 +14,15 @@ class WordTower(nn.Module):
     Args:
         image_size: (height, width) of crops in pixels.
         num_features: channels of the tokens.
+
+    Attributes:
+        grid_size: (1, W/4), rows and columns of the tokens on a crop; every tower's columns are four pixels wide.
     """
 
     def __init__(self, image_size: tuple[int, int], num_features: int) -> None:
         super().__init__()
         self.num_features = num_features
+        self.grid_size = (1, image_size[1] // 4)
         self.default_cfg = {"input_size": (3, *image_size), "pool_size": None}
 
     def forward_features(self, images: Tensor) -> Tensor:

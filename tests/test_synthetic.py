@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import ImageFont
 
+from clip4str_plugin.cli import main
+from clip4str_plugin.datasets import open_dataset
 from clip4str_plugin.errors import Clip4StrError
 from clip4str_plugin.training.synthetic import CHARSET, MAX_LABEL_LENGTH, Corpus, WordRenderer, find_fonts
 from clip4str_plugin.training.synthetic import fonts as fonts_module
@@ -211,3 +213,22 @@ def test_textures_are_normalised_and_fit_any_size() -> None:
         assert piece.shape == (height, width)
         assert np.abs(piece).max() < 5
         assert bank.white(Random(0), height, width).shape == (height, width, 3)
+
+
+def test_a_set_of_rendered_words(
+    font: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fonts_module, "_font_folders", lambda: [Path(font).parent])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    command = ["data", "render", str(tmp_path / "words"), "--count", "5", "--seed", "3"]
+    assert main(command) == 0
+    assert "5 words" in capsys.readouterr().out
+    dataset = open_dataset(tmp_path / "words")
+    assert len(dataset) == 5
+    renderer = WordRenderer([font], seed=3)
+    for index in range(5):
+        crop, label = renderer(index)
+        np.testing.assert_array_equal(dataset[index][0], crop)
+        assert dataset[index][1] == label
+    assert main(command) == 1
+    assert "words" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""``clip4str data``: check sets of labelled crops before training, split, convert and relabel them."""
+"""``clip4str data``: check sets of labelled crops before training, split, convert, relabel and render them."""
 
 from __future__ import annotations
 
@@ -42,10 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     relabel.add_argument("source", metavar="SET", help="folder with labels.tsv, or with LMDB sets below")
     relabel.add_argument("target", metavar="TARGET", help="new folder")
     relabel.add_argument("--model", default="tiny", metavar="NAME|FILE", help="what reads (default: %(default)s)")
+    render = actions.add_parser("render", help="write a set of the synthetic words that trainings are fed")
+    render.add_argument("target", metavar="TARGET", help="new folder")
+    render.add_argument("--count", type=int, default=1000, metavar="N", help="words (default: %(default)s)")
+    render.add_argument("--seed", type=int, default=0, help="names the words (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check, split, convert or relabel; 1 if a set is not fit for use."""
+    """Do what the action says; 1 if a set is not fit for use."""
     from clip4str_plugin.dataset_tools import DataReport, check_dataset, convert, split
     from clip4str_plugin.model.config import CHARSET_94
 
@@ -61,6 +65,13 @@ def run(args: argparse.Namespace) -> int:
         parts = split(args.source, train, held_out, args.part, args.group)
         for folder, part in zip(args.into, parts.values()):
             print(f"{folder}: {part['samples']} samples" + (f", {part['groups']} groups" if args.group else ""))
+        return 0
+
+    if args.action == "render":
+        from clip4str_plugin.training.synthetic import write_rendered_set
+
+        write_rendered_set(args.target, args.count, args.seed)
+        print(f"{args.target}: {args.count} words rendered")
         return 0
 
     if args.action == "relabel":

@@ -56,7 +56,7 @@ class Corpus:
     def __init__(self) -> None:
         tiers, self._names = _word_lists()
         self._tiers = tiers
-        self._tier_weights = list(accumulate([30, 28, 16, 16, 10]))
+        self._tier_weights = list(accumulate([36, 26, 15, 14, 9]))
         kinds = [
             (self.word, 58),
             (self.name, 10),
@@ -88,7 +88,7 @@ class Corpus:
         word = rng.choice(tier)
         for _ in range(2):
             # Lists hold each word once; in use the short ones are far more frequent.
-            if len(word) > 6 and rng.random() < 0.65:
+            if len(word) > 6 and rng.random() < 0.5:
                 word = rng.choice(tier)
         return word
 

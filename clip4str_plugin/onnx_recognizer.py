@@ -365,7 +365,7 @@ def _is_on_end(turned: OnnxRecognition, best: OnnxRecognition) -> bool:
     """Whether the reading of a turned crop is better; narrow letters stay, since turned, a 1 may read as two dots."""
     if (len(best.text) == 1 and best.confidence > 0.5) or sum(map(str.isalnum, turned.text)) < 2:
         return False
-    return turned.confidence > best.confidence
+    return not best.text or turned.confidence > best.confidence  # nothing at all may be read with confidence
 
 
 def _no_repair(text: str) -> str:

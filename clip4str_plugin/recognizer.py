@@ -232,7 +232,7 @@ class Recognizer:
     def _read(self, batches: Iterator[_Batch]) -> Iterator[Recognition]:
         for images, shown, results, last in batches:
             for view, (text, probs) in zip(shown, self._decode(images)):
-                likelihood, best = math.prod(probs), results.likelihoods[view.crop]
+                likelihood, best = math.prod(probs) if text else 0.0, results.likelihoods[view.crop]
                 # A crop is read as it is before it is read turned: it is the less elongated one.
                 is_narrow_letter = len(results.recognitions[view.crop].text) == 1 and best > _LETTER
                 if view.turns and (is_narrow_letter or sum(map(str.isalnum, text)) < 2):
@@ -280,7 +280,7 @@ class _View(NamedTuple):
 
 class _Results(NamedTuple):
     recognitions: list[Recognition]  # of a chunk's crops, to be filled; unreadable ones included
-    likelihoods: list[float]  # of these texts; -1 where nothing has been read yet
+    likelihoods: list[float]  # of these texts, 0 of an empty one; -1 where nothing has been read yet
 
 
 class _Batch(NamedTuple):

@@ -370,6 +370,21 @@ def test_bad_tall_crop_is_reported_once(caplog):
     assert [r.getMessage().split(":")[0] for r in caplog.records] == ["crop 1 is read as empty"]
 
 
+def test_nothing_read_for_certain_gives_way_to_a_turned_reading():
+    """Upright the crop is white where the reader looks, so empty; turned one way it reads "aa"."""
+    crop = shade(0, 9, 3)
+    crop[:5] = shade(2, 5, 3)
+
+    class TopReader(ShadeReader):
+        def generate(self, images, **options):
+            return super().generate(images[:, :, -1:, -1:].expand(-1, -1, 4, 4), **options)
+
+    upright, turned = (Recognizer(TopReader(), turn_tall=on)([crop])[0] for on in (False, True))
+    assert upright.text == ""
+    assert turned.text == "aa"
+    assert turned.confidence < upright.confidence
+
+
 def test_bad_crop_can_be_read_as_empty(caplog):
     crops = [shade(1), "word.png", shade(3), np.zeros((2, 2, 7), np.uint8), shade(2)]
     with caplog.at_level(logging.WARNING):

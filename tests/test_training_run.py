@@ -24,7 +24,9 @@ from clip4str_plugin.training.log import CsvLog, make_loggers
 from clip4str_plugin.training.optim import scaled_learning_rate
 from clip4str_plugin.training.run import latest_checkpoint, train
 from clip4str_plugin.training.sources import open_source
+from clip4str_plugin.training.start import build_model
 from clip4str_plugin.training.stream import SampleStream, StreamShard
+from clip4str_plugin.training.turned import turn
 from tests.word_sets import SMALL_MODEL, draw_word, random_word, write_folder
 
 
@@ -80,6 +82,17 @@ def start(config, folder, *overrides):
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
+
+
+@pytest.mark.parametrize(("label", "ambiguous"), [("BREAK", False), ("Gray", False), ("BAG", True), ("NOON", True)])
+def test_turned_crops_have_no_label(label, ambiguous):
+    crop = np.arange(4 * 9 * 3, dtype=np.uint8).reshape(4, 9, 3)
+    seen = set()
+    for place in range(30):
+        turned, text = turn((crop, label), np.random.default_rng(place))
+        assert text == (label if ambiguous else "")
+        seen.update(n for n in range(4) if np.array_equal(turned, np.rot90(crop, n)))
+    assert seen == ({0} if ambiguous else {1, 2, 3})
 
 
 def test_a_killed_training_goes_on_to_the_same_curve(settings, tmp_path):
@@ -178,8 +191,6 @@ def test_a_few_foreign_characters_are_removed_and_counted(settings, tmp_path, ca
     write_folder(tmp_path / "some", ["abc", "de€", "def", "fed", "bad"])
     settings["data"]["train"] = {str(tmp_path / "some"): 1.0}
     config = load_config(write(settings, tmp_path / "c.yaml"))
-    from clip4str_plugin.training.start import build_model
-
     with caplog.at_level(logging.INFO):
         data = WordData(config, build_model(config.model).config)
     source = next(iter(data.sources.values()))
@@ -272,6 +283,21 @@ def test_every_crop_comes_once_before_any_comes_again(words):
         source(place, np.random.default_rng(place))
     assert sorted(calls[:48]) == sorted(calls[48:]) == list(range(48))
     assert calls[:48] != calls[48:]
+
+
+def test_a_share_of_all_crops_is_turned(settings, tmp_path):
+    def labels(share):
+        settings["data"]["turned"] = share
+        config = load_config(str(write(settings, tmp_path / "config.yaml")))
+        stream = WordData(config, build_model(config.model).config)._stream()
+        return [stream[place][1] for place in range(60)]
+
+    plain, some = labels(0.0), labels(0.7)
+    assert "" not in plain
+    assert 5 < some.count("") < 55
+    assert all(new in (old, "") for old, new in zip(plain, some))
+    with pytest.raises(Clip4StrError, match="turned"):
+        labels(1.5)
 
 
 def test_batches_are_the_same_on_any_number_of_processes():

@@ -62,6 +62,9 @@ class DataConfig:
             set can be.
         synthetic: weight of rendered words beside them; 0 renders none.
         augment: distort crops of ``train`` as the published trainings do (see ``augment.RandAugment``).
+        turned: share of all crops that are shown on end or upside down, with nothing to read: a model that reads every
+            crop in several directions then says nothing of the wrong ones, instead of a word that looks alike. See
+            ``turned.turn``.
         validation: sets to measure on.
         validation_limit: crops of each validation set to use; 0 for all.
         validation_charset: characters that count in validation; None for the 36 of the published protocol with the
@@ -73,6 +76,7 @@ class DataConfig:
     train: dict[str, float] = field(default_factory=dict)
     synthetic: float = 1.0
     augment: bool = True
+    turned: float = 0.0
     validation: list[str] = field(default_factory=list)
     validation_limit: int = 0
     validation_charset: str | None = None

@@ -21,6 +21,7 @@ from clip4str_plugin.training.augment import RandAugment
 from clip4str_plugin.training.config import TrainingConfig
 from clip4str_plugin.training.sources import IndexedSource, StreamedSource, check_labels, open_source
 from clip4str_plugin.training.stream import Sample, SampleStream, StreamShard
+from clip4str_plugin.training.turned import turn
 
 __all__ = ["WordData"]
 
@@ -29,6 +30,13 @@ _log = logging.getLogger(__name__)
 
 def _rendered(renderer: Any, place: int, rng: np.random.Generator) -> Sample:
     return renderer(place)
+
+
+def _sometimes_turned(
+    share: float, source: Callable[[int, np.random.Generator], Sample], place: int, rng: np.random.Generator
+) -> Sample:
+    sample = source(place, rng)
+    return turn(sample, rng) if rng.random() < share else sample
 
 
 def _resized(size: tuple[int, int], sample: Sample) -> Sample:
@@ -65,6 +73,8 @@ class WordData(pl.LightningDataModule):
         data = config.data
         if data.synthetic <= 0 and not any(w > 0 for w in data.train.values()):
             raise DatasetError("nothing to train on: name sets in data.train, or give data.synthetic a weight above 0")
+        if not 0 <= data.turned < 1:
+            raise Clip4StrError(f"data.turned is {data.turned!r}; it has to be a share of at least 0 and below 1")
         augment = RandAugment() if data.augment else None
         self.sources: dict[str, IndexedSource | StreamedSource] = {}
         for name, weight in data.train.items():
@@ -120,6 +130,8 @@ class WordData(pl.LightningDataModule):
         if self._renderer is not None:
             sources.append((data.synthetic, partial(_rendered, self._renderer)))
         sources += [(data.train[name], source) for name, source in self.sources.items()]
+        if data.turned > 0:
+            sources = [(weight, partial(_sometimes_turned, data.turned, source)) for weight, source in sources]
         return SampleStream(sources, data.seed)
 
     def train_dataloader(self) -> DataLoader[Any]:

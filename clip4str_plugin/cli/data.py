@@ -1,4 +1,4 @@
-"""``clip4str data``: check sets of labelled crops before training, split, convert, relabel and render them."""
+"""``clip4str data``: check sets of labelled crops before training, split, convert, relabel, cut and render them."""
 
 from __future__ import annotations
 
@@ -42,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     relabel.add_argument("source", metavar="SET", help="folder with labels.tsv, or with LMDB sets below")
     relabel.add_argument("target", metavar="TARGET", help="new folder")
     relabel.add_argument("--model", default="tiny", metavar="NAME|FILE", help="what reads (default: %(default)s)")
+    parts = actions.add_parser("parts", help="cut words between their letters, for more crops to train on")
+    parts.add_argument("source", metavar="SET", help="folder with labels.tsv, or with LMDB sets below")
+    parts.add_argument("target", metavar="TARGET", help="new folder")
+    parts.add_argument("--count", type=int, default=3, metavar="N", help="parts of a word (default: %(default)s)")
+    parts.add_argument("--seed", type=int, default=0, help="of the choice of parts (default: %(default)s)")
     render = actions.add_parser("render", help="write a set of the synthetic words that trainings are fed")
     render.add_argument("target", metavar="TARGET", help="new folder")
     render.add_argument("--count", type=int, default=1000, metavar="N", help="words (default: %(default)s)")
@@ -65,6 +70,13 @@ def run(args: argparse.Namespace) -> int:
         parts = split(args.source, train, held_out, args.part, args.group)
         for folder, part in zip(args.into, parts.values()):
             print(f"{folder}: {part['samples']} samples" + (f", {part['groups']} groups" if args.group else ""))
+        return 0
+
+    if args.action == "parts":
+        from clip4str_plugin.training.word_parts import write_word_parts
+
+        done = write_word_parts(args.source, args.target, args.count, args.seed)
+        print(f"{args.target}: {done['parts']} parts of {done['words']} words")
         return 0
 
     if args.action == "render":

@@ -8,18 +8,21 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from clip4str_plugin.datasets import LABELS, WordDataset, open_dataset, open_environment
 from clip4str_plugin.errors import DatasetError
 from clip4str_plugin.model.config import CHARSET_94
 
-__all__ = ["DataReport", "check_dataset", "convert", "make_new", "split"]
+__all__ = ["DataReport", "check_dataset", "convert", "make_new", "new_set", "split"]
 
 _MAP_SIZE = 1 << 40  # the most an LMDB set may grow to; on disk it takes what it needs
 _BATCH = 1000
@@ -226,6 +229,25 @@ def make_new(target: Path) -> None:
     if target.exists() and any(target.iterdir()):
         raise DatasetError(f"{target}: exists and is not empty; name a new folder")
     target.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def new_set(target: str | Path) -> Iterator[Callable[[np.ndarray, str], None]]:
+    """Open a new set with ``labels.tsv`` and PNG images; gives what adds a crop, uint8 (H, W, 3) RGB, and its label.
+
+    Raises:
+        DatasetError: the target exists.
+    """
+    folder, numbers = Path(target), count(1)
+    make_new(folder)
+    with (folder / LABELS).open("w", encoding="utf-8", newline="\n") as table:
+
+        def add(crop: np.ndarray, label: str) -> None:
+            name = f"{next(numbers):09d}.png"
+            Image.fromarray(np.ascontiguousarray(crop)).save(folder / name)
+            table.write(f"{name}\t{label}\n")
+
+        yield add
 
 
 def _folder_lines(root: Path) -> Iterator[tuple[str, str]]:

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
-from clip4str_plugin.dataset_tools import make_new
-from clip4str_plugin.datasets import LABELS, open_dataset
+from clip4str_plugin.dataset_tools import new_set
+from clip4str_plugin.datasets import open_dataset
 from clip4str_plugin.errors import ImageError
 from clip4str_plugin.model.charset import CharsetFilter
 from clip4str_plugin.model.config import CHARSET_36
@@ -45,8 +44,7 @@ def relabel(source: str | Path, target: str | Path, recognizer: Recognizer) -> d
         DatasetError: the source cannot be opened, or the target exists.
     """
     same = CharsetFilter(CHARSET_36)
-    dataset, target = open_dataset(source), Path(target)
-    make_new(target)
+    dataset = open_dataset(source)
     counts = dict.fromkeys(("written", "changed", "turned"), 0)
     pending: deque[tuple[np.ndarray, str, tuple[int, ...]]] = deque()  # filled by the recognizer's background thread
 
@@ -61,7 +59,7 @@ def relabel(source: str | Path, target: str | Path, recognizer: Recognizer) -> d
             yield from (np.rot90(crop, turns) for turns in pending[-1][2])
 
     readings = recognizer.stream(views())
-    with (target / LABELS).open("w", encoding="utf-8", newline="\n") as table:
+    with new_set(target) as add:
         for first in readings:
             crop, label, ways = pending.popleft()
             own = [(0, first), *((turns, next(readings)) for turns in ways[1:])]
@@ -76,7 +74,5 @@ def relabel(source: str | Path, target: str | Path, recognizer: Recognizer) -> d
             counts["written"] += 1
             counts["changed"] += text != label
             counts["turned"] += turns > 0
-            name = f"{counts['written']:09d}.png"
-            Image.fromarray(np.ascontiguousarray(np.rot90(crop, turns))).save(target / name)
-            table.write(f"{name}\t{text}\n")
+            add(np.rot90(crop, turns), text)
     return {**counts, "left_out": len(dataset) - counts["written"]}

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
-from clip4str_plugin.dataset_tools import make_new
-from clip4str_plugin.datasets import LABELS, open_dataset
+from clip4str_plugin.dataset_tools import new_set
+from clip4str_plugin.datasets import open_dataset
 from clip4str_plugin.errors import ImageError
 from clip4str_plugin.model.charset import CharsetFilter
 from clip4str_plugin.model.config import CHARSET_36
@@ -84,10 +83,9 @@ def write_word_parts(source: str | Path, target: str | Path, count: int = 3, see
     Raises:
         DatasetError: the source cannot be opened, or the target exists.
     """
-    dataset, folder, find, same = open_dataset(source), Path(target), LetterFinder(), CharsetFilter(CHARSET_36)
-    make_new(folder)
+    dataset, find, same = open_dataset(source), LetterFinder(), CharsetFilter(CHARSET_36)
     rng, words, parts = np.random.default_rng(seed), 0, 0
-    with (folder / LABELS).open("w", encoding="utf-8", newline="\n") as table:
+    with new_set(target) as add:
         for index in range(len(dataset)):
             try:
                 crop, label = dataset[index]
@@ -109,9 +107,7 @@ def write_word_parts(source: str | Path, target: str | Path, count: int = 3, see
                 )
                 if right - left < _MIN_PART:
                     continue
-                name = f"{parts:09d}.png"
-                Image.fromarray(np.ascontiguousarray(crop[:, left:right])).save(folder / name)
-                table.write(f"{name}\t{label[first:last]}\n")
+                add(crop[:, left:right], label[first:last])
                 parts += 1
     return {"words": words, "parts": parts}
 

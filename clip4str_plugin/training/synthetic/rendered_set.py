@@ -6,10 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
-
-from clip4str_plugin.dataset_tools import make_new
-from clip4str_plugin.datasets import LABELS
+from clip4str_plugin.dataset_tools import new_set
 
 from .fonts import find_fonts
 from .renderer import WordRenderer
@@ -36,10 +33,6 @@ def write_rendered_set(
         DatasetError: the target exists.
     """
     renderer = WordRenderer(find_fonts() if fonts is None else fonts, seed)
-    folder = Path(target)
-    make_new(folder)
-    with (folder / LABELS).open("w", encoding="utf-8", newline="\n") as table:
+    with new_set(target) as add:
         for index in range(count):
-            crop, label = renderer(index)
-            Image.fromarray(crop).save(folder / f"{index:09d}.png")
-            table.write(f"{index:09d}.png\t{label}\n")
+            add(*renderer(index))

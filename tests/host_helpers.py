@@ -26,7 +26,7 @@ class Reader:
     It has the interface of Recognizer that adapters use, and notes the shapes of the crops it was given.
     """
 
-    def __init__(self, read, confidence=0.4, char_confidence=0.9):
+    def __init__(self, read, confidence=0.6, char_confidence=0.9):
         self.read = read
         self.word_confidence = confidence
         self.char_confidence = char_confidence

@@ -89,7 +89,7 @@ def test_recognition_predictor_takes_views_and_empty_crops():
     crops = [np.rot90(np.full((20, 60, 3), (255, 0, 0), np.uint8)), np.zeros((0, 9, 3), np.uint8)]
     crops.append(np.zeros((0, 0, 3), np.uint8))
     crops.append(np.full((1, 1, 3), (0, 0, 255), np.uint8))
-    assert recognition_predictor(colour_reader())(crops) == [("red", 0.4), ("", 0.0), ("", 0.0), ("blue", 0.4)]
+    assert recognition_predictor(colour_reader())(crops) == [("red", 0.6), ("", 0.0), ("", 0.0), ("blue", 0.6)]
 
 
 def test_reads_what_the_recognizer_reads_with_the_mean_as_confidence(model, tmp_path):
@@ -144,7 +144,7 @@ def test_reading_leaves_no_graph(model):
 def test_words_of_any_readable_length_are_read_whole():
     reader = Reader(lambda crop: "w")
     crops = [np.full((20, width, 3), 255, np.uint8) for width in (20, 160, 240, 250)]
-    assert recognition_predictor(reader)(crops) == [("w", 0.4)] * 4
+    assert recognition_predictor(reader)(crops) == [("w", 0.6)] * 4
     assert [shape[1] for shape in reader.shapes[:4]] == [20, 160, 240, 250]
 
 
@@ -155,7 +155,7 @@ def test_wide_crops_are_cut_at_blanks():
     put_text(line, "TWO", (750, 32), 1)
     assert recognition_predictor(real_reader())([line])[0][0] == "ONE THREE TWO"
     whole = Reader(lambda crop: "whole")
-    assert recognition_predictor(whole, split_wide_crops=False)([line]) == [("whole", 0.4)]
+    assert recognition_predictor(whole, split_wide_crops=False)([line]) == [("whole", 0.6)]
     assert whole.shapes == [(40, 900, 3)]
 
 
@@ -170,7 +170,7 @@ def test_wide_words_are_read_in_parts_and_joined():
     assert len(reader.shapes) > 2
     assert read[:12] == text[:12]
     assert read[-8:] == text[-8:]
-    assert confidence == pytest.approx(0.4)
+    assert confidence == pytest.approx(0.6)
     assert recognition_predictor(reader)([crop, long])[1][0] == reader.read(long)
 
 
@@ -209,7 +209,7 @@ def test_reads_a_real_photo_with_a_detector_of_ours(straight, offline):
         assert (geometry >= 0).all()
         assert (geometry <= 1).all()
         assert 0 < word["objectness_score"] <= 1
-        assert word["confidence"] == pytest.approx(0.4)
+        assert word["confidence"] == pytest.approx(0.6)
     assert document.synthesize()[0].shape == page.shape
     if straight:
         ((xml, _),) = document.export_as_xml()

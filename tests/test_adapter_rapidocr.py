@@ -272,7 +272,7 @@ def test_word_boxes_lie_on_the_words():
     words = [word for line in result.word_results for word in line]
     assert [text for text, _, _ in sorted(words, key=lambda word: word[2][0][0])] == ["ONE", "THREE", "TWO"]
     for text, score, box in words:
-        assert score == pytest.approx(0.4)
+        assert score == pytest.approx(0.6)
         xs = np.array(box)[:, 0]
         assert abs(xs.min() - places[text][0]) < 25
         assert abs(xs.max() - places[text][1]) < 25

@@ -34,6 +34,7 @@ from docling.models.factories import get_layout_factory, get_ocr_factory
 
 from clip4str_adapters.docling import ClipOcrModel, ClipOcrOptions
 from clip4str_plugin import Detections, Reader
+from clip4str_plugin.reader import MIN_CONFIDENCE
 
 PLACES = {"HELLO": (60, 120), "WORLD": (420, 120), "AGAIN": (200, 700)}
 
@@ -133,10 +134,10 @@ def test_a_real_printed_page(layout, reading, tmp_path):
 
 
 def test_options_reach_the_reader(layout, reading, scan):
-    asked = reading(colour_reader(confidence=0.3))
+    asked = reading(colour_reader())
     convert(scan[0], layout, mode=OcrMode.FULL_PAGE, model="base16", detector="doctr", device="cpu", batch_size=7)
-    assert asked == [("doctr", "base16", "cpu", 7, 0.3)]
-    result = convert(scan[0], layout, mode=OcrMode.FULL_PAGE, min_confidence=0.5)
+    assert asked == [("doctr", "base16", "cpu", 7, MIN_CONFIDENCE)]
+    result = convert(scan[0], layout, mode=OcrMode.FULL_PAGE, min_confidence=0.7)
     assert result.document.export_to_markdown() == ""
     with pytest.raises(ValueError, match="extra"):
         ClipOcrOptions(nonsense=1)

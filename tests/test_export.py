@@ -23,7 +23,7 @@ from clip4str_plugin.export import export_onnx, export_onnxtr, export_programs, 
 from clip4str_plugin.export.captions import CaptionGraph
 from clip4str_plugin.model.caption import CaptionTokenizer
 from clip4str_plugin.model.config import CHARSET_94
-from clip4str_plugin.onnx_recognizer import CaptionEncoder, OnnxRecognizer, resize
+from clip4str_plugin.onnx_recognizer import CaptionEncoder, OnnxRecognition, OnnxRecognizer, _is_on_end, resize
 
 TOLERANCE = 2e-4
 CROPS = range(7)
@@ -91,6 +91,20 @@ def test_golden_runs_with_captions_of_94_characters(golden, golden_images, folde
 def test_empty_batch(golden_images, exported):
     assert exported.generate(golden_images[:0].numpy()).logits.shape == (0, 26, 95)
     assert exported([]) == []
+
+
+@pytest.mark.parametrize(
+    ("upright", "turned", "better"),
+    [
+        (("", 0.99), ("hotel", 0.3), True),  # nothing, however certain, gives way
+        (("hotel", 0.6), ("hotel", 0.3), False),
+        (("hotel", 0.2), ("hotel", 0.3), True),
+        (("1", 0.6), ("hotel", 0.9), False),  # a narrow letter
+        (("", 0.99), ("..", 0.9), False),
+    ],
+)
+def test_when_a_turned_reading_is_kept(upright, turned, better):
+    assert _is_on_end(*(OnnxRecognition(*reading, ()) for reading in (turned, upright))) is better
 
 
 @pytest.mark.parametrize("charset", [None, "0123456789"])

@@ -6,6 +6,8 @@ import argparse
 import json
 from dataclasses import asdict
 
+from clip4str_plugin.cli.options import positive
+
 __all__ = ["add_arguments", "run"]
 
 
@@ -45,11 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parts = actions.add_parser("parts", help="cut words between their letters, for more crops to train on")
     parts.add_argument("source", metavar="SET", help="folder with labels.tsv, or with LMDB sets below")
     parts.add_argument("target", metavar="TARGET", help="new folder")
-    parts.add_argument("--count", type=int, default=3, metavar="N", help="parts of a word (default: %(default)s)")
+    parts.add_argument("--count", type=positive, default=3, metavar="N", help="parts of a word (default: %(default)s)")
     parts.add_argument("--seed", type=int, default=0, help="of the choice of parts (default: %(default)s)")
     render = actions.add_parser("render", help="write a set of the synthetic words that trainings are fed")
     render.add_argument("target", metavar="TARGET", help="new folder")
-    render.add_argument("--count", type=int, default=1000, metavar="N", help="words (default: %(default)s)")
+    render.add_argument("--count", type=positive, default=1000, metavar="N", help="words (default: %(default)s)")
     render.add_argument("--seed", type=int, default=0, help="names the words (default: %(default)s)")
 
 

@@ -17,13 +17,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from clip4str_plugin.detectors import Detector, load_detector
-from clip4str_plugin.hosting import as_recognizer, import_host
+from clip4str_plugin.plugins import import_host
+from clip4str_plugin.reading.detectors import Detector, load_detector
+from clip4str_plugin.reading.recognizer import as_recognizer
 
 if TYPE_CHECKING:
     from clip4str_adapters.deepdoctection_predictors import ClipOcrDetector, ClipTextRecognizer, ClipWordDetector
     from clip4str_plugin.model import CLIP4STR
-    from clip4str_plugin.recognizer import Recognizer
+    from clip4str_plugin.reading.recognizer import Recognizer
 
 __all__ = ["HOST", "attach", "ocr_detector", "text_recognizer", "word_detector"]
 

@@ -9,13 +9,12 @@ import numpy as np
 from dd_core.utils.object_types import LayoutLabel
 from deepdoctection.extern.base import DetectionResult, ModelCategories, ObjectDetector, TextRecognizer
 
-from clip4str_plugin.detectors import Detector
-from clip4str_plugin.line_reading import mean_confidence, read_lines
-from clip4str_plugin.long_words import longest_text
-from clip4str_plugin.reader import Reader
-from clip4str_plugin.recognizer import Recognizer
-from clip4str_plugin.regions import split_each
-from clip4str_plugin.word_reading import read_words
+from clip4str_plugin.reading.detectors import Detector
+from clip4str_plugin.reading.line_reading import mean_confidence, read_lines
+from clip4str_plugin.reading.long_words import longest_text
+from clip4str_plugin.reading.reader import Reader
+from clip4str_plugin.reading.recognizer import Recognizer
+from clip4str_plugin.reading.words import read_words, split_each
 
 __all__ = ["ClipOcrDetector", "ClipTextRecognizer", "ClipWordDetector"]
 
@@ -89,7 +88,7 @@ class ClipWordDetector(_WordFinder):
     """A detector of ours as an object detector of words.
 
     Args:
-        detector: see :mod:`clip4str_plugin.detectors`.
+        detector: see :mod:`clip4str_plugin.reading.detectors`.
         name: for deepdoctection's ids of models.
     """
 

@@ -20,9 +20,9 @@ from docling_core.types.doc import BoundingBox, CoordOrigin
 from docling_core.types.doc.page import BoundingRectangle, TextCell
 from pydantic import ConfigDict, Field
 
-from clip4str_plugin.hosting import shared_reader
-from clip4str_plugin.line_reading import mean_confidence
-from clip4str_plugin.reader import MIN_CONFIDENCE
+from clip4str_adapters._common import shared_reader
+from clip4str_plugin.reading.line_reading import mean_confidence
+from clip4str_plugin.reading.reader import MIN_CONFIDENCE
 
 __all__ = ["ClipOcrModel", "ClipOcrOptions"]
 

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clip4str_plugin.detectors import Detections, Detector, orient_detections
+from clip4str_adapters._common import MarkedCrop
 from clip4str_plugin.errors import DetectorError, PolygonError
-from clip4str_plugin.hosting import MarkedCrop
-from clip4str_plugin.lines import find_words
-from clip4str_plugin.orientation import Mode, stands_on_end
-from clip4str_plugin.polygons import checked_polygon, order_quad
-from clip4str_plugin.rectification import rectify
-from clip4str_plugin.strip import Strip
+from clip4str_plugin.geometry.polygons import checked_polygon, order_quad
+from clip4str_plugin.geometry.rectification import rectify
+from clip4str_plugin.geometry.text_strip import TextStrip
+from clip4str_plugin.reading.detectors import Detections, Detector, orient_detections
+from clip4str_plugin.reading.line_splitting import find_words
+from clip4str_plugin.reading.orientation import Mode, stands_on_end
 
 if TYPE_CHECKING:
-    from clip4str_plugin.recognizer import Recognizer
+    from clip4str_plugin.reading.recognizer import Recognizer
 
 __all__ = ["AlignedScores", "DetectorBoxes", "PerspectiveCrops", "WordReader", "to_detections"]
 
@@ -46,7 +46,7 @@ class WordReader:
     """
 
     def __init__(self, recognizer: Recognizer, split_wide_crops: bool = True, orientation: Mode = "auto") -> None:
-        from clip4str_plugin.long_words import longest_text
+        from clip4str_plugin.reading.long_words import longest_text
 
         self.recognizer = recognizer
         self.split_wide_crops = split_wide_crops
@@ -63,7 +63,7 @@ class WordReader:
         Returns:
             text and confidence of each crop, in their order.
         """
-        from clip4str_plugin.word_reading import read_words
+        from clip4str_plugin.reading.words import read_words
 
         pieces = [self._cut_at_blanks(crop) if crop.size else [] for crop in crops]
         words = [piece for crop in pieces for piece in crop]
@@ -127,7 +127,7 @@ class DetectorBoxes:
     along its curve.
 
     Args:
-        detector: see :mod:`clip4str_plugin.detectors`.
+        detector: see :mod:`clip4str_plugin.reading.detectors`.
         assume_straight_pages: give upright boxes around the polygons instead of the polygons.
     """
 
@@ -173,7 +173,7 @@ class DetectorBoxes:
 def _words(page: np.ndarray, detections: Detections) -> tuple[list[np.ndarray], np.ndarray, list[int]]:
     """Polygons of words, (K, 2) float32 pixels, their scores, (N,), and lines; unreadable ones are left out."""
     if detections.granularity == "line":
-        from clip4str_plugin.regions import split_each
+        from clip4str_plugin.reading.words import split_each
 
         words = split_each(page, detections.polygons)
     else:
@@ -185,7 +185,7 @@ def _words(page: np.ndarray, detections: Detections) -> tuple[list[np.ndarray], 
 
 def _checked(polygon: np.ndarray) -> list[np.ndarray]:
     try:
-        return [Strip.of(polygon, "top-left").polygon(0, 1)]
+        return [TextStrip.of(polygon, "top-left").polygon(0, 1)]
     except PolygonError:
         return []
 

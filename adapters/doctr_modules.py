@@ -13,9 +13,9 @@ from doctr.models.predictor import OCRPredictor as DoctrOCRPredictor
 from torch import nn
 
 from clip4str_adapters.doctr_family import AlignedScores, DetectorBoxes, PerspectiveCrops, WordReader
-from clip4str_plugin.detectors import Detector
-from clip4str_plugin.orientation import Mode
-from clip4str_plugin.recognizer import Recognizer
+from clip4str_plugin.reading.detectors import Detector
+from clip4str_plugin.reading.orientation import Mode
+from clip4str_plugin.reading.recognizer import Recognizer
 
 __all__ = ["CLIP4STRPredictor", "DetectorPredictor", "KIEPredictor", "OCRPredictor"]
 

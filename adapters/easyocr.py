@@ -20,15 +20,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from clip4str_plugin.detectors import Detections, Detector, check_page, orient_detections
 from clip4str_plugin.errors import DetectorError, PolygonError
-from clip4str_plugin.hosting import as_recognizer, import_host
-from clip4str_plugin.line_reading import read_lines_of_page
-from clip4str_plugin.polygons import checked_polygon, order_quad
+from clip4str_plugin.geometry.polygons import checked_polygon, order_quad
+from clip4str_plugin.plugins import import_host
+from clip4str_plugin.reading.detectors import Detections, Detector, check_page, orient_detections
+from clip4str_plugin.reading.line_reading import read_lines_of_page
+from clip4str_plugin.reading.recognizer import as_recognizer
 
 if TYPE_CHECKING:
     from clip4str_plugin.model import CLIP4STR
-    from clip4str_plugin.recognizer import Recognizer
+    from clip4str_plugin.reading.recognizer import Recognizer
 
 __all__ = ["HOST", "attach", "detector"]
 

@@ -29,7 +29,7 @@ class Clip4StrOptions(BaseModel):
     detector: Annotated[str, Field(description="text detector, e.g. rapidocr or doctr:fast_base")] = "rapidocr"
     device: Annotated[str, Field(description="where the model runs: cpu, cuda ...")] = "cpu"
     batch_size: Annotated[int, Field(gt=0, description="words in one pass through the model")] = 32
-    # As clip4str_plugin.reader.MIN_CONFIDENCE, which takes long to import.
+    # As clip4str_plugin.reading.reader.MIN_CONFIDENCE, which takes long to import.
     min_confidence: Annotated[float, Field(ge=0, le=1, description="words read less surely are left out")] = 0.5
 
     model_config = ConfigDict(protected_namespaces=())

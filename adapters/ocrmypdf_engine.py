@@ -13,13 +13,14 @@ from ocrmypdf.hocrtransform import Baseline, BoundingBox, OcrClass, OcrElement
 from ocrmypdf.pluginspec import OcrEngine, OrientationConfidence
 from PIL import Image
 
+from clip4str_adapters._common import shared_reader
 from clip4str_plugin import __version__
-from clip4str_plugin.hosting import shared_reader
-from clip4str_plugin.line_reading import mean_confidence, read_lines
-from clip4str_plugin.rectification import rectify
+from clip4str_plugin.geometry.rectification import rectify
+from clip4str_plugin.reading.line_reading import mean_confidence, read_lines
 
 if TYPE_CHECKING:
-    from clip4str_plugin.reader import Page, Reader, Word
+    from clip4str_plugin.page import Page, Word
+    from clip4str_plugin.reading.reader import Reader
 
 __all__ = ["ClipOcrEngine", "page_orientation"]
 
@@ -90,7 +91,7 @@ class ClipOcrEngine(OcrEngine):
     @staticmethod
     def generate_hocr(input_file: Path, output_hocr: Path, output_text: Path, options: Any) -> None:
         """Read a page image into hOCR and text files."""
-        from clip4str_plugin.writers import make_writer
+        from clip4str_plugin.io.writers import make_writer
 
         page = _read(input_file, options)
         with output_hocr.open("wb") as stream:

@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clip4str_adapters.doctr_family import AlignedScores, DetectorBoxes, PerspectiveCrops, WordReader, to_detections
-from clip4str_plugin.detectors import Detections, Detector, check_page, load_detector
 from clip4str_plugin.errors import DetectorError
-from clip4str_plugin.hosting import as_recognizer, import_host
+from clip4str_plugin.plugins import import_host
+from clip4str_plugin.reading.detectors import Detections, Detector, check_page, load_detector
+from clip4str_plugin.reading.recognizer import as_recognizer
 
 if TYPE_CHECKING:
     from clip4str_plugin.model import CLIP4STR
-    from clip4str_plugin.orientation import Mode
-    from clip4str_plugin.recognizer import Recognizer
+    from clip4str_plugin.reading.orientation import Mode
+    from clip4str_plugin.reading.recognizer import Recognizer
 
 __all__ = ["HOST", "detector", "ocr_predictor", "recognition_predictor"]
 
@@ -109,7 +110,8 @@ def ocr_predictor(
 
     Args:
         det_arch: besides what OnnxTR takes, a detector of ours: the name of an entry point of the group
-            ``clip4str.detectors`` or a callable as in :mod:`clip4str_plugin.detectors`. Lines are cut into words.
+            ``clip4str.detectors`` or a callable as in :mod:`clip4str_plugin.reading.detectors`. Lines are cut
+            into words.
         reco_arch: as ``arch`` in :func:`recognition_predictor`.
         assume_straight_pages: as in OnnxTR. With False, boxes may be rotated; they are cropped in perspective.
         det_bs: pages the detector takes at a time.

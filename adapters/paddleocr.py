@@ -25,14 +25,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clip4str_plugin.detectors import Detections, Detector, check_page, orient_detections
+from clip4str_adapters._common import mark_lines, read_marked_lines
 from clip4str_plugin.errors import DetectorError
-from clip4str_plugin.hosting import as_recognizer, import_host, mark_lines, read_marked_lines
-from clip4str_plugin.line_reading import LineReading, read_lines
+from clip4str_plugin.plugins import import_host
+from clip4str_plugin.reading.detectors import Detections, Detector, check_page, orient_detections
+from clip4str_plugin.reading.line_reading import LineReading, read_lines
+from clip4str_plugin.reading.recognizer import as_recognizer
 
 if TYPE_CHECKING:
     from clip4str_plugin.model import CLIP4STR
-    from clip4str_plugin.recognizer import Recognizer
+    from clip4str_plugin.reading.recognizer import Recognizer
 
 __all__ = ["HOST", "attach", "detector", "register", "text_rec_model", "text_recognizer"]
 

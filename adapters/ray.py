@@ -23,15 +23,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clip4str_plugin.detectors import Detections, Detector, load_detector
 from clip4str_plugin.errors import DetectorError, ImageError
-from clip4str_plugin.hosting import as_recognizer, import_host
+from clip4str_plugin.plugins import import_host
+from clip4str_plugin.reading.detectors import Detections, Detector, load_detector
+from clip4str_plugin.reading.recognizer import as_recognizer
 
 if TYPE_CHECKING:
     import pyarrow
 
     from clip4str_plugin.model import CLIP4STR
-    from clip4str_plugin.recognizer import Recognizer
+    from clip4str_plugin.reading.recognizer import Recognizer
 
 __all__ = ["HOST", "Detect", "Recognize", "Totals", "decode", "find_files", "read_folder", "schema"]
 
@@ -229,7 +230,7 @@ def find_files(source: str | Path | Sequence[str]) -> list[str]:
     """
     from pyarrow import fs
 
-    from clip4str_plugin.images import PAGE_SUFFIXES
+    from clip4str_plugin.io.images import PAGE_SUFFIXES
 
     if not isinstance(source, (str, Path)):
         return sorted({path for each in source for path in find_files(each)})
@@ -306,7 +307,7 @@ def decode(row: dict[str, Any], dpi: float = 200) -> Iterator[dict[str, Any]]:
     Yields:
         ``image``, ``page``, ``last``, ``error`` and ``pixels``, uint8 RGB (H, W, 3).
     """
-    from clip4str_plugin.images import PageImage, read_stream
+    from clip4str_plugin.io.images import PageImage, read_stream
 
     path, skip = row["path"], set(row["skip"])
     files, inner = _filesystem(path)
@@ -401,7 +402,7 @@ class Recognize:
         return pa.Table.from_pylist([self._read(row) for row in _rows(batch)], schema=schema())
 
     def _read(self, row: dict[str, Any]) -> dict[str, Any]:
-        from clip4str_plugin.writers.json_pages import page_record
+        from clip4str_plugin.io.writers.json_pages import page_record
 
         place = {"image": row["image"], "page": int(row["page"]), "last": bool(row["last"])}
         if row["error"]:

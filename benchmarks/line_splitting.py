@@ -21,14 +21,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from clip4str_plugin import lines
+from clip4str_plugin.reading import line_splitting
 
 _BESIDE = 0.15
 
 
 def cuts_of(crop: np.ndarray) -> list[float]:
     """Where the splitter cuts a line, in pixels."""
-    words = lines.find_words(crop)
+    words = line_splitting.find_words(crop)
     return [(before[1] + after[0]) / 2 * crop.shape[1] for before, after in itertools.pairwise(words)]
 
 
@@ -83,12 +83,12 @@ def main() -> None:
     cv2.setNumThreads(1)
     rows = [json.loads(line) for line in (options.data / "lines.jsonl").read_text(encoding="utf-8").splitlines()]
     crops = [cv2.imread(str(options.data / "images" / Path(row["image"]).name))[:, :, ::-1] for row in rows]
-    lines.find_words(crops[0])  # loads the network
+    line_splitting.find_words(crops[0])  # loads the network
     print(f"{len(rows)} lines, {sum(len(row['words']) - 1 for row in rows)} boundaries")
     print(f"{'':9}{'without tight':^20}   {'with tight':^20}")
     print(f"threshold{'P':>6} {'R':>6} {'F1':>6}   {'P':>6} {'R':>6} {'F1':>6}   wrong missed  ms/line")
-    for word in options.word or [lines._WORD]:
-        lines._WORD = word
+    for word in options.word or [line_splitting._WORD]:
+        line_splitting._WORD = word
         print(f"{word:9.2f}{measure(rows, crops)}", flush=True)
 
 

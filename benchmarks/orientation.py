@@ -3,7 +3,7 @@
     python benchmarks/orientation.py FOLDER... [--crops 150] [--mode auto] [--recognizer tiny PP-OCR] [--fonts FILE ...]
 
 FOLDER holds `labels.tsv` (file TAB text). Each crop becomes a page of its own, turned by 0, 90, 180 or 270 degrees
-anticlockwise; its outline goes through `rectify`, which knows nothing of the turn, and `settle_orientation`. Printed
+anticlockwise; its outline goes through `rectify`, which knows nothing of the turn, and `resolve_orientation`. Printed
 are, for each folder, recognizer and turn, the crops that end upright, the words read right (letters and digits alone,
 cases ignored) without and with settling, and those that were read again. Short words have up to four letters or digits.
 Then strings that read well upside down, too, are drawn upright in several fonts and sizes: none may be turned.
@@ -19,9 +19,9 @@ from PIL import Image, ImageDraw, ImageFont
 from recognizers import RECOGNIZERS, Reads
 
 from clip4str_plugin import Recognition
-from clip4str_plugin.orientation import Oriented, settle_orientation, stands_on_end
-from clip4str_plugin.polygons import order_quad
-from clip4str_plugin.rectification import rectify
+from clip4str_plugin.geometry.polygons import order_quad
+from clip4str_plugin.geometry.rectification import rectify
+from clip4str_plugin.reading.orientation import Oriented, resolve_orientation, stands_on_end
 
 SHORT = ["[1999]", "6", "9", "NO", "80", "ON", "SOS", "69", "96", "1961", "IN", "WOW", "00", "I", "O", "X", "NOON"]
 
@@ -74,7 +74,7 @@ def settle(crops: Sequence[np.ndarray], turns: int, read: Reads, mode: str) -> t
         again += len(more)
         return read(more)
 
-    settled = settle_orientation(views, readings, count, mode, on_end)  # type: ignore[arg-type]
+    settled = resolve_orientation(views, readings, count, mode, on_end)  # type: ignore[arg-type]
     upright = [item.turns == turn and not item.stacked for item, turn in zip(settled, wanted)]
     return settled, readings, upright, again
 

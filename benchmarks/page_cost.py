@@ -19,7 +19,7 @@ from types import SimpleNamespace
 import torch
 
 from clip4str_plugin import Reader, load_detector, reader
-from clip4str_plugin.images import PageImage, read_pages
+from clip4str_plugin.io.images import PageImage, read_pages
 
 STAGES = ("decode", "detect", "rectify", "recognize")
 

@@ -5,7 +5,7 @@ import logging
 import time
 
 from clip4str_plugin import Recognizer, load_model
-from clip4str_plugin.datasets import open_dataset
+from clip4str_plugin.data.datasets import open_dataset
 from clip4str_plugin.model.charset import CharsetFilter
 from clip4str_plugin.model.config import CHARSET_36
 

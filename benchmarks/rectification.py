@@ -21,8 +21,8 @@ import numpy as np
 from known_geometry import CASES, Bent, bend, flat_words, normalised_correlation, shuffled
 from recognizers import RECOGNIZERS
 
-from clip4str_plugin.polygons import minimum_area_rectangle
-from clip4str_plugin.rectification import rectify
+from clip4str_plugin.geometry.polygons import minimum_area_rectangle
+from clip4str_plugin.geometry.rectification import rectify
 
 WORDS = ["Restaurant", "coffee", "OPEN", "Bakery", "1999", "Street", "Wonderful", "Hotel", "PARKING", "International"]
 

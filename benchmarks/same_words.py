@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from clip4str_plugin import Detections, Reader, Recognizer, load_model
-from clip4str_plugin.detectors import orient_detections
+from clip4str_plugin.reading.detectors import orient_detections
 
 # A host reads a page: its words, and the regions it found unless they are our detector's, or the page as it saw it
 # where that is another one.

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clip4str_plugin.engines import set_precision
 from clip4str_plugin.model import CLIP4STR, GEOMETRIES, clip_config
 from clip4str_plugin.model.decoder import Decoder
+from clip4str_plugin.model.engines import set_precision
 
 
 def arranged(geometry: str, disagree: bool, length: int = 12) -> CLIP4STR:

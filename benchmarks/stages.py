@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from speed import arranged, published
 
-from clip4str_plugin.engines import set_precision
 from clip4str_plugin.model import GEOMETRIES
 from clip4str_plugin.model.decoder import Decoder
+from clip4str_plugin.model.engines import set_precision
 
 STAGES = {
     "image encoder": "#4c72b0",

@@ -3,7 +3,7 @@
 import argparse
 import time
 
-from clip4str_plugin.training.synthetic import WordRenderer, find_fonts
+from clip4str_plugin.synthetic import WordRenderer, find_fonts
 
 
 def main() -> None:

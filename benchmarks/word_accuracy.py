@@ -13,9 +13,9 @@ from itertools import islice
 import numpy as np
 
 from clip4str_plugin import Recognition, Recognizer, load_model
-from clip4str_plugin.ablation import ABLATIONS, ablated
-from clip4str_plugin.datasets import WordDataset, open_dataset
-from clip4str_plugin.evaluation import CHARSETS, evaluate
+from clip4str_plugin.data.datasets import WordDataset, open_dataset
+from clip4str_plugin.evaluation.ablation import ABLATIONS, ablated
+from clip4str_plugin.evaluation.evaluate import CHARSETS, evaluate
 from clip4str_plugin.model.charset import CharsetFilter
 
 PARTS = ["refine=0", "refine=2", "branch=visual", "branch=visual,refine=0"]

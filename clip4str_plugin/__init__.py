@@ -4,24 +4,31 @@ The public names are resolved on first use, so that importing the package costs 
 does not load torch.
 """
 
+import sys
 from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clip4str_plugin.detectors import Detections, available_detectors, load_detector
+    from clip4str_plugin.geometry.rectification import rectify
     from clip4str_plugin.model import CLIP4STR, available_models, load_model
-    from clip4str_plugin.reader import Reader
-    from clip4str_plugin.recognizer import Recognition, Recognizer
-    from clip4str_plugin.rectification import rectify
+    from clip4str_plugin.page import Page, Word
+    from clip4str_plugin.reading.detectors import Detections, available_detectors, load_detector
+    from clip4str_plugin.reading.reader import Reader
+    from clip4str_plugin.reading.recognizer import Recognition, Recognizer
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CLIP4STR",
     "Detections",
+    "Page",
     "Reader",
     "Recognition",
     "Recognizer",
+    "Word",
     "available_detectors",
     "available_models",
     "load_detector",
@@ -31,21 +38,46 @@ __all__ = [
 
 _HOME = {
     "CLIP4STR": "model",
-    "Detections": "detectors",
-    "Reader": "reader",
-    "Recognition": "recognizer",
-    "Recognizer": "recognizer",
-    "available_detectors": "detectors",
+    "Detections": "reading.detectors",
+    "Page": "page",
+    "Reader": "reading.reader",
+    "Recognition": "reading.recognizer",
+    "Recognizer": "reading.recognizer",
+    "Word": "page",
+    "available_detectors": "reading.detectors",
     "available_models": "model",
-    "load_detector": "detectors",
+    "load_detector": "reading.detectors",
     "load_model": "model",
-    "rectify": "rectification",
+    "rectify": "geometry.rectification",
 }
+
+# Modules with a short name besides that of their place.
+_SHORT = {
+    "attention": "evaluation.attention",
+    "detectors": "reading.detectors",
+    "onnx_recognizer": "export.onnx_recognizer",
+    "reader": "reading.reader",
+    "writers": "io.writers",
+}
+
+
+class _ShortNames(MetaPathFinder, Loader):
+    """Lets ``import clip4str_plugin.reader`` give ``clip4str_plugin.reading.reader`` itself, not a copy."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        package, _, name = fullname.rpartition(".")
+        return ModuleSpec(fullname, self) if package == __name__ and name in _SHORT else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        sys.modules[module.__name__] = import_module(f"{__name__}.{_SHORT[module.__name__.rpartition('.')[2]]}")
+
+
+sys.meta_path.append(_ShortNames())
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        value = getattr(import_module(f"clip4str_plugin.{_HOME[name]}"), name)
+        value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
         globals()[name] = value
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,7 +11,9 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-__all__ = ["Plugin", "find_plugins"]
+from clip4str_plugin.errors import HostError
+
+__all__ = ["Plugin", "find_plugins", "import_host"]
 
 
 @dataclass(frozen=True)
@@ -81,3 +83,21 @@ def find_plugins(group: str, name: str | None = None) -> list[Plugin]:
         for entry in chosen
     ]
     return sorted(found, key=lambda plugin: (plugin.name, plugin.distribution))
+
+
+def import_host(module: str, extra: str) -> Any:
+    """Import a module of a host, with the remedy in the error if the host is missing or broken.
+
+    Args:
+        module: dotted name of the host's module.
+        extra: the extra of this package that installs the host.
+
+    Raises:
+        HostError: the module cannot be imported.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise HostError(
+            f"cannot import {module} ({error}); install its host: pip install 'clip4str-plugin[{extra}]'"
+        ) from error

@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from clip4str_plugin import Recognizer, load_model
-from clip4str_plugin.datasets import open_dataset
-from clip4str_plugin.evaluation import evaluate
+from clip4str_plugin.data.datasets import open_dataset
+from clip4str_plugin.evaluation.evaluate import evaluate
 from clip4str_plugin.model.config import CHARSET_94
 from clip4str_plugin.training.config import (
     DataConfig,

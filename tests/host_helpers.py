@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import torch
 
-from clip4str_plugin.recognizer import Recognition
+from clip4str_plugin.reading.recognizer import Recognition
 
 PHOTOS = Path(__file__).parent.parent / "examples" / "photos"
 

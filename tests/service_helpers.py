@@ -9,8 +9,8 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from clip4str_plugin.detectors import Detections
-from clip4str_plugin.recognizer import Recognition
+from clip4str_plugin.reading.detectors import Detections
+from clip4str_plugin.reading.recognizer import Recognition
 from clip4str_plugin.service import Limits, create_app
 from clip4str_plugin.service.server import bind, build_server
 

@@ -34,7 +34,7 @@ from docling.models.factories import get_layout_factory, get_ocr_factory
 
 from clip4str_adapters.docling import ClipOcrModel, ClipOcrOptions
 from clip4str_plugin import Detections, Reader
-from clip4str_plugin.reader import MIN_CONFIDENCE
+from clip4str_plugin.reading.reader import MIN_CONFIDENCE
 
 PLACES = {"HELLO": (60, 120), "WORLD": (420, 120), "AGAIN": (200, 700)}
 
@@ -144,15 +144,16 @@ def test_options_reach_the_reader(layout, reading, scan):
 
 
 def test_the_model_is_loaded_once_a_process(monkeypatch):
-    from clip4str_plugin import hosting
+    from clip4str_adapters import _common
+    from clip4str_plugin.reading import recognizer
 
     built = []
-    monkeypatch.setattr(hosting, "as_recognizer", lambda *args, **kwargs: built.append(args) or colour_reader())
-    monkeypatch.setattr(hosting, "_readers", {})
-    readers = {id(hosting.shared_reader("rapidocr", "tiny", "cpu", 8, 0.3)) for _ in range(3)}
+    monkeypatch.setattr(recognizer, "as_recognizer", lambda *args, **kwargs: built.append(args) or colour_reader())
+    monkeypatch.setattr(_common, "_readers", {})
+    readers = {id(_common.shared_reader("rapidocr", "tiny", "cpu", 8, 0.3)) for _ in range(3)}
     assert len(readers) == 1
     assert built.count(("tiny",)) == 1
-    hosting.shared_reader("rapidocr", "tiny", "cpu", 9, 0.3)
+    _common.shared_reader("rapidocr", "tiny", "cpu", 9, 0.3)
     assert built.count(("tiny",)) == 2
 
 

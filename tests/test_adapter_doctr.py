@@ -13,6 +13,7 @@ from torch import nn
 
 from clip4str_plugin import Detections, Recognizer, load_detector
 from clip4str_plugin.errors import CheckpointError, DetectorError, ImageError
+from clip4str_plugin.model import save_pretrained
 from tests.host_helpers import Reader, colour_reader, network_refused, photo, put_text, random_clip4str, real_reader
 
 doctr = pytest.importorskip("doctr")
@@ -99,7 +100,7 @@ def test_reads_what_the_recognizer_reads_with_the_mean_as_confidence(model, tmp_
     product = Recognizer(model, confidence="product")
     read = recognition_predictor(product, split_wide_crops=False)(crops)
     assert [value for _, value in read] == [found.confidence for found in product(crops)]
-    model.save_pretrained(tmp_path)
+    save_pretrained(model, tmp_path)
     again = recognition_predictor(tmp_path, split_wide_crops=False, batch_size=2)(crops)
     assert [text for text, _ in again] == [text for text, _ in expected]
     assert [value for _, value in again] == pytest.approx([value for _, value in expected])

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from clip4str_plugin import Detections, Reader
-from clip4str_plugin.detectors import orient_detections
-from clip4str_plugin.line_reading import LineReading, WordReading
+from clip4str_plugin.reading.detectors import orient_detections
+from clip4str_plugin.reading.line_reading import LineReading, WordReading
 from tests.host_helpers import Reader as FakeRecognizer
 from tests.host_helpers import put_text, real_reader
 

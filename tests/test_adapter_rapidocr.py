@@ -11,8 +11,8 @@ from shapely.geometry import Polygon
 
 from clip4str_plugin import Reader as PageReader
 from clip4str_plugin import load_detector, rectify
-from clip4str_plugin.detectors import orient_detections
 from clip4str_plugin.errors import DetectorError, ImageError
+from clip4str_plugin.reading.detectors import orient_detections
 from tests.host_helpers import PHOTOS, Reader, colour_reader, photo, real_reader
 
 rapidocr = pytest.importorskip("rapidocr")

@@ -11,6 +11,7 @@ from PIL import Image
 
 from clip4str_plugin import Detections
 from clip4str_plugin.errors import ImageError
+from clip4str_plugin.model import save_pretrained
 from tests.host_helpers import colour_reader, photo, random_clip4str
 
 ray = pytest.importorskip("ray")
@@ -160,7 +161,7 @@ def test_what_cannot_be_read_is_said_and_costs_nothing_else(scans, tmp_path):
 def test_real_models_read_the_same_as_the_reader(tmp_path):
     from clip4str_plugin import Reader, load_model
 
-    random_clip4str().save_pretrained(tmp_path / "model")
+    save_pretrained(random_clip4str(), tmp_path / "model")
     (tmp_path / "scans").mkdir()
     picture = photo("railroad_crossing.png")
     Image.fromarray(picture).save(tmp_path / "scans" / "photo.png")

@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 
 from clip4str_plugin import load_model
-from clip4str_plugin.attention import AttentionMaps, attention_maps, draw_attention, token_grid
 from clip4str_plugin.cli import main
+from clip4str_plugin.evaluation.attention import AttentionMaps, attention_maps, draw_attention, token_grid
 from clip4str_plugin.model import CLIP4STR, CLIP4STRConfig, save_pretrained
-from clip4str_plugin.recognizer import Recognizer
+from clip4str_plugin.reading.recognizer import Recognizer
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from clip4str_plugin import bench, load_model
-from clip4str_plugin.cli import main
+from clip4str_plugin import load_model
+from clip4str_plugin.cli import bench, main
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,14 @@ import pytest
 from lxml import etree
 from PIL import Image
 
-from clip4str_plugin.charts import Axis, Series, line_chart
 from clip4str_plugin.cli import main
-from clip4str_plugin.datasets import open_dataset
+from clip4str_plugin.data.datasets import open_dataset
 from clip4str_plugin.errors import Clip4StrError
-from clip4str_plugin.evaluation import Reading
-from clip4str_plugin.evaluation_charts import calibration_error, coverage_curve, reliability_bins
-from clip4str_plugin.evaluation_sheet import contact_sheet
-from clip4str_plugin.recognizer import Recognition
+from clip4str_plugin.evaluation.charts import calibration_error, coverage_curve, reliability_bins
+from clip4str_plugin.evaluation.evaluate import Reading
+from clip4str_plugin.evaluation.plotting import Axis, Series, line_chart
+from clip4str_plugin.evaluation.sheet import contact_sheet
+from clip4str_plugin.reading.recognizer import Recognition
 from clip4str_plugin.training.curves import read_curves
 from tests.word_sets import write_folder
 

@@ -63,8 +63,8 @@ def test_legacy_pickle_format(golden_state, golden_images, expected, tmp_path):
 
 
 def test_round_trip(golden_model, golden_images, expected, tmp_path):
-    golden_model.save_pretrained(tmp_path)
-    model = CLIP4STR.from_pretrained(tmp_path)
+    save_pretrained(golden_model, tmp_path)
+    model = load_model(tmp_path)
     assert model.config == golden_model.config
     torch.testing.assert_close(logits(model, golden_images), expected, rtol=0, atol=0)
 
@@ -123,7 +123,7 @@ def test_truncated_files_are_named(bare, golden_model, tmp_path):
     (tmp_path / "cut.pt").write_bytes(bare.read_bytes()[:200_000])
     with pytest.raises(CheckpointError, match=r"cut\.pt"):
         load_model(tmp_path / "cut.pt")
-    golden_model.save_pretrained(tmp_path)
+    save_pretrained(golden_model, tmp_path)
     whole = (tmp_path / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CheckpointError, match=r"model\.safetensors"):
@@ -174,7 +174,7 @@ def test_unknown_name_lists_the_known():
 
 
 def test_broken_configuration_is_named(golden_model, tmp_path):
-    golden_model.save_pretrained(tmp_path)
+    save_pretrained(golden_model, tmp_path)
     values = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(values | {"colour": 1}))
     with pytest.raises(CheckpointError, match="colour"):

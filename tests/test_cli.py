@@ -10,8 +10,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from clip4str_plugin.cli import COMMANDS, main, options
-from clip4str_plugin.detectors import Detections
-from clip4str_plugin.recognizer import Recognition
+from clip4str_plugin.reading.detectors import Detections
+from clip4str_plugin.reading.recognizer import Recognition
 from tests.test_images import png_header
 
 COMMAND = [sys.executable, "-m", "clip4str_plugin.cli"]

@@ -9,10 +9,10 @@ from PIL import Image
 
 from clip4str_plugin import Recognition
 from clip4str_plugin.cli import main
-from clip4str_plugin.dataset_tools import check_dataset, convert, split
-from clip4str_plugin.datasets import open_dataset
+from clip4str_plugin.data.datasets import open_dataset
+from clip4str_plugin.data.relabel import relabel
+from clip4str_plugin.data.tools import check_dataset, convert, split
 from clip4str_plugin.errors import DatasetError
-from clip4str_plugin.relabel import relabel
 from tests.word_sets import write_folder
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clip4str_plugin.datasets import FolderDataset, JoinedDataset, LmdbDataset, clean_label, open_dataset
+from clip4str_plugin.data.datasets import FolderDataset, JoinedDataset, LmdbDataset, clean_label, open_dataset
 from clip4str_plugin.errors import DatasetError, ImageError
 from clip4str_plugin.model.config import CHARSET_36, CHARSET_94
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from clip4str_plugin import Detections, available_detectors, load_detector
-from clip4str_plugin.detectors import DETECTOR_GROUP, check_page, orient_detections
 from clip4str_plugin.errors import DetectorError, ImageError
 from clip4str_plugin.plugins import find_plugins
+from clip4str_plugin.reading.detectors import DETECTOR_GROUP, check_page, orient_detections
 
 SQUARE = np.array([[0, 0], [9, 0], [9, 9], [0, 9]])
 
@@ -171,7 +171,7 @@ def test_pages_that_are_none(page, message):
 
 def test_import_is_light():
     code = (
-        "import sys, clip4str_plugin.detectors, clip4str_plugin.plugins, clip4str_adapters.rapidocr;"
+        "import sys, clip4str_plugin.reading.detectors, clip4str_plugin.plugins, clip4str_adapters.rapidocr;"
         "import clip4str_adapters.doctr;"
         "print(sorted({'torch', 'doctr', 'rapidocr', 'cv2', 'onnxruntime'} & set(sys.modules)))"
     )

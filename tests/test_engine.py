@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from clip4str_plugin import Recognizer, load_model
-from clip4str_plugin.engines import precision as precision_module
-from clip4str_plugin.engines import set_precision
 from clip4str_plugin.errors import EngineError
+from clip4str_plugin.model.engines import precision as precision_module
+from clip4str_plugin.model.engines import set_precision
 
 
 def texts(model, images, **options):
@@ -74,7 +74,7 @@ def test_the_batch_does_not_matter(engines, golden_images, precision):
 def test_graphs_are_made_once(engines, golden_checkpoint, cache, monkeypatch):
     before = sorted(path.name for path in (cache / "openvino").iterdir())
     assert len(before) == 2, "one folder for fp32 and bf16, one for int8, and nothing left over"
-    monkeypatch.setattr("clip4str_plugin.engines.openvino._export", lambda *_: pytest.fail("exported again"))
+    monkeypatch.setattr("clip4str_plugin.model.engines.openvino._export", lambda *_: pytest.fail("exported again"))
     set_precision(load_model(golden_checkpoint), "int8", calibration=crops(8))
     assert sorted(path.name for path in (cache / "openvino").iterdir()) == before
 
@@ -83,7 +83,7 @@ def test_other_weights_make_other_graphs(engines, golden_checkpoint, cache, monk
     model = load_model(golden_checkpoint)
     model.clip_model.visual.proj.data += 1
     exported = []
-    monkeypatch.setattr("clip4str_plugin.engines.openvino._export", lambda *_: exported.append(1) or 1 / 0)
+    monkeypatch.setattr("clip4str_plugin.model.engines.openvino._export", lambda *_: exported.append(1) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         set_precision(model, "fp32", "openvino")
     assert exported
@@ -136,7 +136,8 @@ def test_int8_leaves_a_convolutional_tower_as_it_is(tmp_path, monkeypatch, golde
 def test_what_openvino_cannot_convert_is_left_to_torch(golden_checkpoint, cache, monkeypatch, caplog):
     pytest.importorskip("openvino")
     monkeypatch.setattr(
-        "clip4str_plugin.engines.openvino._cached", lambda *_: (_ for _ in ()).throw(RuntimeError("no such operation"))
+        "clip4str_plugin.model.engines.openvino._cached",
+        lambda *_: (_ for _ in ()).throw(RuntimeError("no such operation")),
     )
     model = set_precision(load_model(golden_checkpoint), "fp32")
     assert model.engine is None

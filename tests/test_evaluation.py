@@ -11,14 +11,14 @@ import torch
 from lxml import html
 from PIL import Image
 
-from clip4str_plugin.ablation import ABLATIONS, ablated
 from clip4str_plugin.cli import main
-from clip4str_plugin.datasets import WordDataset, open_dataset
+from clip4str_plugin.data.datasets import WordDataset, open_dataset
 from clip4str_plugin.errors import ImageError
-from clip4str_plugin.evaluation import CHARSETS, Evaluation, GroupScore, Reading, combine, evaluate, score
+from clip4str_plugin.evaluation.ablation import ABLATIONS, ablated
+from clip4str_plugin.evaluation.evaluate import CHARSETS, Evaluation, GroupScore, Reading, combine, evaluate, score
+from clip4str_plugin.evaluation.significance import compare
 from clip4str_plugin.model.config import GEOMETRIES, clip_config
-from clip4str_plugin.recognizer import Recognition
-from clip4str_plugin.significance import compare
+from clip4str_plugin.reading.recognizer import Recognition
 
 # label, reading, confidence
 WORDS = [

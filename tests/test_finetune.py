@@ -10,8 +10,8 @@ from PIL import Image
 
 from clip4str_plugin import Recognizer, load_model
 from clip4str_plugin.cli import main
-from clip4str_plugin.datasets import open_dataset
-from clip4str_plugin.evaluation import evaluate
+from clip4str_plugin.data.datasets import open_dataset
+from clip4str_plugin.evaluation.evaluate import evaluate
 from tests.word_sets import draw_word, random_word
 
 pytest.importorskip("lightning")

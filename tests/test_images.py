@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from clip4str_plugin.images import MAX_PIXELS, PageImage, Unreadable, find_files, read_pages, to_rgb
+from clip4str_plugin.io.images import MAX_PIXELS, PageImage, Unreadable, find_files, read_pages, to_rgb
 
 # Pillow remarks on oddities that are put in on purpose here.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::PIL.Image.DecompressionBombWarning")
@@ -183,7 +183,7 @@ def test_pdf_pages_come_one_at_a_time(tmp_path):
     pages[0].save(tmp_path / "a.pdf", save_all=True, append_images=pages[1:])
     script = (
         "import resource, sys\n"
-        "from clip4str_plugin.images import read_pages\n"
+        "from clip4str_plugin.io.images import read_pages\n"
         "peaks = []\n"
         "for page in read_pages(sys.argv[1], dpi=200):\n"
         "    assert page.pixels.shape == (1112, 1112, 3), page.pixels.shape\n"
@@ -198,7 +198,7 @@ def test_pdf_pages_come_one_at_a_time(tmp_path):
 
 def test_importing_costs_nothing_heavy():
     heavy = "torch", "doctr", "cv2", "PIL"
-    script = f"import sys, clip4str_plugin.images; print([name for name in {heavy} if name in sys.modules])"
+    script = f"import sys, clip4str_plugin.io.images; print([name for name in {heavy} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from clip4str_plugin.grouping import group_lines
+from clip4str_plugin.geometry.grouping import group_lines
 
 
 def box(x, y, width=60, height=20):

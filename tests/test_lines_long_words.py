@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
 from clip4str_plugin import Reader, load_model
-from clip4str_plugin.detectors import Detections
-from clip4str_plugin.line_reading import read_lines
-from clip4str_plugin.long_words import join_readings, read_long_words
-from clip4str_plugin.recognizer import Recognition, Recognizer
+from clip4str_plugin.reading.detectors import Detections
+from clip4str_plugin.reading.line_reading import read_lines
+from clip4str_plugin.reading.long_words import join_readings, read_long_words
+from clip4str_plugin.reading.recognizer import Recognition, Recognizer
 
 CHARACTERS = string.digits + string.ascii_lowercase + ".-/:"
 CELL, HEIGHT = 12, 20

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from clip4str_plugin.orientation import settle_orientation, stands_on_end, turn_polygon
-from clip4str_plugin.rectification import rectify
-from clip4str_plugin.stack import unstack
+from clip4str_plugin.geometry.rectification import rectify
+from clip4str_plugin.geometry.stacked_letters import unstack
+from clip4str_plugin.reading.orientation import resolve_orientation, stands_on_end, turn_polygon
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Recognizer:
 def test_a_word_upside_down_is_turned(turns, kept):
     recognize = Recognizer()
     crops = [np.ascontiguousarray(np.rot90(marked(), turns))]
-    (settled,) = settle_orientation(crops, recognize(crops), recognize)
+    (settled,) = resolve_orientation(crops, recognize(crops), recognize)
     assert settled.reading == Read("word", 0.95)
     assert settled.turns == kept
     assert len(recognize.batches) == 1 + (turns != 0)
@@ -51,7 +51,7 @@ def test_a_word_upside_down_is_turned(turns, kept):
 def test_all_doubtful_crops_share_one_batch_and_certain_ones_none():
     recognize = Recognizer()
     crops = [marked(), marked()[::-1, ::-1], marked(), marked()[::-1, ::-1]]
-    settled = settle_orientation(crops, recognize(crops), recognize)
+    settled = resolve_orientation(crops, recognize(crops), recognize)
     assert [one.turns for one in settled] == [0, 2, 0, 2]
     assert recognize.batches == [4, 2]
 
@@ -60,7 +60,7 @@ def test_all_doubtful_crops_share_one_batch_and_certain_ones_none():
 def test_modes(mode, batches):
     recognize = Recognizer()
     crops = [marked()[::-1, ::-1]]
-    (settled,) = settle_orientation(crops, recognize(crops), recognize, mode)
+    (settled,) = resolve_orientation(crops, recognize(crops), recognize, mode)
     assert recognize.batches == batches
     assert settled.reading.text == ("p.lom" if mode == "off" else "word")
 
@@ -70,7 +70,7 @@ def test_modes(mode, batches):
 def test_short_upright_strings_do_not_flip(text, confidence):
     flipped = Read("ON", min(0.99, confidence + 0.25))
     for mode in ("auto", "on"):
-        (settled,) = settle_orientation(
+        (settled,) = resolve_orientation(
             [marked()], [Read(text, confidence)], lambda crops: [flipped] * len(crops), mode
         )
         assert settled.reading.text == text
@@ -82,7 +82,7 @@ def test_text_on_end_takes_the_better_of_all_directions():
     page[40:130, 30:60] = np.rot90(marked())
     crop = rectify(page, [[30, 40], [60, 40], [60, 130], [30, 130]])
     recognize = Recognizer(otherwise=("NO", 0.9))
-    (settled,) = settle_orientation([crop], recognize([crop]), recognize, turned=[True])
+    (settled,) = resolve_orientation([crop], recognize([crop]), recognize, turned=[True])
     assert (settled.reading.text, settled.turns, settled.stacked) == ("word", 2, False)
 
 
@@ -101,7 +101,7 @@ def test_a_stack_of_letters_is_read_side_by_side():
         return [Read("HOTEL", 0.9) if np.array_equal(crop, line) else Read("x", 0.3) for crop in crops]
 
     crop = rectify(page, [[0, 0], [30, 0], [30, 150], [0, 150]])
-    (settled,) = settle_orientation([crop], recognize([crop]), recognize, turned=[True])
+    (settled,) = resolve_orientation([crop], recognize([crop]), recognize, turned=[True])
     assert (settled.reading.text, settled.stacked) == ("HOTEL", True)
 
 
@@ -121,7 +121,7 @@ def test_what_stands_on_end():
 
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="mode"):
-        settle_orientation([], [], lambda crops: [], "sometimes")
+        resolve_orientation([], [], lambda crops: [], "sometimes")
     with pytest.raises(ValueError, match="as many"):
-        settle_orientation([marked()], [], lambda crops: [])
-    assert settle_orientation([], [], lambda crops: []) == []
+        resolve_orientation([marked()], [], lambda crops: [])
+    assert resolve_orientation([], [], lambda crops: []) == []

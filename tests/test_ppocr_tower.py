@@ -7,8 +7,8 @@ import torch.nn.functional as F
 
 from clip4str_plugin.errors import CheckpointError, Clip4StrError
 from clip4str_plugin.model.ppocr_tower import ppocr_v6_small
+from clip4str_plugin.model.ppocr_weights import bundled_recognizer, load_ppocr_weights
 from clip4str_plugin.training.config import ModelSource
-from clip4str_plugin.training.ppocr_weights import bundled_recognizer, load_ppocr_weights
 from clip4str_plugin.training.start import build_model
 from tests.word_sets import SMALL_MODEL
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from clip4str_plugin.errors import ImageError
 from clip4str_plugin.model.config import CLIP_MEAN, CLIP_STD
-from clip4str_plugin.preprocess import is_empty, normalize, preprocess, resize
+from clip4str_plugin.model.preprocess import is_empty, normalize, preprocess, resize
 from tests.conftest import GOLDEN
 
 CROPS = GOLDEN / "crops"

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from clip4str_plugin.detectors import Detections
 from clip4str_plugin.errors import Clip4StrError
-from clip4str_plugin.reader import Page, Reader, to_doctr_page
-from clip4str_plugin.recognizer import Recognition
+from clip4str_plugin.page import Page
+from clip4str_plugin.reading.detectors import Detections
+from clip4str_plugin.reading.reader import Reader
+from clip4str_plugin.reading.recognizer import Recognition
 
 
 class ColourDetector:
@@ -196,7 +197,7 @@ def test_words_upside_down_are_read_the_other_way(mode, text):
 
 def test_the_words_of_a_detected_line_run_the_same_way(monkeypatch):
     page, boxes = arrows((100, 10), (20, 120), (110, 30))
-    monkeypatch.setattr("clip4str_plugin.regions.split_lines", lambda image, lines, start: [list(boxes)])
+    monkeypatch.setattr("clip4str_plugin.reading.words.split_lines", lambda image, lines, start: [list(boxes)])
     line = Detections([box(20, 30, 440, 40)], [0.5], "line")
     (result,) = reader_of(line, ArrowRecognizer()).stream([page])
     assert result.text == "30>110 120>20 10>100", "two of three say that it is upside down"
@@ -268,7 +269,7 @@ def test_geometry_stays_on_the_page():
 
 
 def test_a_page_that_failed_can_still_be_converted():
-    assert to_doctr_page(Page(None, error="x"), 3).page_idx == 3
+    assert Page(None, error="x").to_doctr(3).page_idx == 3
 
 
 # ---------------------------------------------------------------- streaming

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from clip4str_plugin.errors import ImageError, PolygonError
-from clip4str_plugin.rectification import rectify
+from clip4str_plugin.geometry.rectification import rectify
 
 BOX = np.array([[20.0, 30], [120, 30], [120, 62], [20, 62]])
 

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from clip4str_plugin.rectification import rectify
-from clip4str_plugin.strip import CurvedStrip, StraightStrip, Strip
+from clip4str_plugin.geometry.rectification import rectify
+from clip4str_plugin.geometry.text_strip import CurvedStrip, StraightStrip, TextStrip
 
 FLAT = np.full((40, 240, 3), 230, np.uint8)
 cv2.putText(FLAT, "Rectify", (8, 30), cv2.FONT_HERSHEY_DUPLEX, 1.3, (40, 20, 90), 2, cv2.LINE_AA)
@@ -83,12 +83,12 @@ def test_points_on_the_sides_of_a_quad_change_nothing():
     middles = (quad + np.roll(quad, -1, axis=0)) / 2
     dense = np.stack([quad, middles], axis=1).reshape(-1, 2)
     np.testing.assert_array_equal(rectify(page, dense), rectify(page, quad))
-    assert isinstance(Strip.of(dense), StraightStrip)
+    assert isinstance(TextStrip.of(dense), StraightStrip)
 
 
 def test_a_curved_word_polygon_covers_its_share():
     _, polygon = arc(120)
-    strip = Strip.of(polygon)
+    strip = TextStrip.of(polygon)
     assert isinstance(strip, CurvedStrip)
     area = cv2.contourArea(polygon.astype(np.float32))
     left, right = (cv2.contourArea(strip.polygon(*part)) for part in ((0, 0.3), (0.3, 1)))

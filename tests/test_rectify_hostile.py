@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from clip4str_plugin.errors import PolygonError
-from clip4str_plugin.lines import split_lines
-from clip4str_plugin.rectification import rectify
+from clip4str_plugin.geometry.rectification import rectify
+from clip4str_plugin.reading.line_splitting import split_lines
 
 PAGE = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
 CALM = settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])

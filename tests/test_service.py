@@ -14,9 +14,9 @@ import pypdfium2
 from fastapi.testclient import TestClient
 
 from clip4str_plugin.cli import main
+from clip4str_plugin.io.writers import FORMATS
 from clip4str_plugin.service import Limits
 from clip4str_plugin.service.jobs import MEDIA_TYPES
-from clip4str_plugin.writers import FORMATS
 from tests.service_helpers import ColourRecognizer, StripeDetector, encode, make_app, random_page, texts
 from tests.test_images import png_header
 

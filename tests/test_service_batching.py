@@ -4,7 +4,7 @@ import time
 import numpy as np
 import pytest
 
-from clip4str_plugin.recognizer import Recognition
+from clip4str_plugin.reading.recognizer import Recognition
 from clip4str_plugin.service.batching import Batcher, Cancelled, SharedRecognizer
 
 BAD = np.zeros((0, 0, 0), np.uint8)

@@ -13,12 +13,12 @@ import pytest
 from PIL import ImageFont
 
 from clip4str_plugin.cli import main
-from clip4str_plugin.datasets import open_dataset
+from clip4str_plugin.data.datasets import open_dataset
 from clip4str_plugin.errors import Clip4StrError
-from clip4str_plugin.training.synthetic import CHARSET, MAX_LABEL_LENGTH, Corpus, WordRenderer, find_fonts
-from clip4str_plugin.training.synthetic import fonts as fonts_module
-from clip4str_plugin.training.synthetic.geometry import bend, outline_points, project
-from clip4str_plugin.training.synthetic.textures import TextureBank
+from clip4str_plugin.synthetic import CHARSET, MAX_LABEL_LENGTH, Corpus, WordRenderer, find_fonts
+from clip4str_plugin.synthetic import fonts as fonts_module
+from clip4str_plugin.synthetic.geometry import bend, outline_points, project
+from clip4str_plugin.synthetic.textures import TextureBank
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def test_only_drawable_characters_are_asked_of_a_font(
 ) -> None:
     capitals = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     face = fonts_module.Face(font, "Capitals", capitals, 0.7)
-    monkeypatch.setattr("clip4str_plugin.training.synthetic.renderer.inspect_fonts", lambda fonts, cache: [face])
+    monkeypatch.setattr("clip4str_plugin.synthetic.renderer.inspect_fonts", lambda fonts, cache: [face])
     renderer = WordRenderer([font])
     for index in range(100):
         assert set(renderer(index)[1]) <= set(capitals)

@@ -70,7 +70,8 @@ def start(config, folder, *overrides):
         [
             sys.executable,
             "-m",
-            "clip4str_plugin.training",
+            "clip4str_plugin.cli",
+            "train",
             "--config",
             str(config),
             "--output",
@@ -243,7 +244,7 @@ def test_unreadable_images_are_skipped_and_counted(tmp_path):
 def test_an_lmdb_set_with_bad_entries_trains_without_them(settings, tmp_path, capsys, caplog):
     """By the command: an image that cannot be decoded, a label that is missing, one that is not UTF-8."""
     lmdb = pytest.importorskip("lmdb")
-    from clip4str_plugin.dataset_tools import convert
+    from clip4str_plugin.data.tools import convert
 
     write_folder(tmp_path / "folder", ["abc", "def", "fab", "bad", "fee", "cab"])
     convert(tmp_path / "folder", tmp_path / "set", "lmdb")

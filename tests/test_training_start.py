@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from clip4str_plugin.errors import CheckpointError, Clip4StrError
-from clip4str_plugin.model import CLIP4STR
+from clip4str_plugin.model import CLIP4STR, save_pretrained
 from clip4str_plugin.model.config import CHARSET_94, CLIP_MEAN, CLIP4STRConfig
 from clip4str_plugin.training.config import ModelSource
 from clip4str_plugin.training.optim import freeze
@@ -220,7 +220,7 @@ def tokenizer_folder(tmp_path):
         tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>"
     )
     folder = tmp_path / "tokenizer"
-    fast.save_pretrained(folder)
+    save_pretrained(fast, folder)
     return folder
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from clip4str_plugin.errors import ImageError
-from clip4str_plugin.images import PageImage, read_pages
-from clip4str_plugin.urls import fetch_url, is_url
+from clip4str_plugin.io.images import PageImage, read_pages
+from clip4str_plugin.io.urls import fetch_url, is_url
 from tests.test_cli import fakes, run  # noqa: F401  # fixtures
 
 PHOTO = Path(__file__).parent.parent / "examples" / "photos" / "biscuit_tin.jpg"

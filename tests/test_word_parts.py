@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from clip4str_plugin.cli import main
-from clip4str_plugin.datasets import open_dataset
-from clip4str_plugin.training.word_parts import LetterFinder, write_word_parts
+from clip4str_plugin.data.datasets import open_dataset
+from clip4str_plugin.data.word_parts import LetterFinder, write_word_parts
 
 FONT, SCALE, THICKNESS = cv2.FONT_HERSHEY_SIMPLEX, 1.2, 3
 

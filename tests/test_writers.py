@@ -11,10 +11,10 @@ from lxml import etree, html
 from PIL import Image
 
 from clip4str_plugin.errors import Clip4StrError
-from clip4str_plugin.reader import Page, Word
-from clip4str_plugin.writers import FORMATS, SUFFIXES, make_writer
-from clip4str_plugin.writers.csv_table import COLUMNS
-from clip4str_plugin.writers.overlay import confidence_color, draw_overlay
+from clip4str_plugin.io.writers import FORMATS, SUFFIXES, make_writer
+from clip4str_plugin.io.writers.csv_table import COLUMNS
+from clip4str_plugin.io.writers.overlay import confidence_color, draw_overlay
+from clip4str_plugin.page import Page, Word
 
 BEYOND_LATIN = "éλя漢\U0001d49c"
 

@@ -25,7 +25,7 @@ COMMANDS = {
     "plot": ("clip4str_plugin.cli.plot", "draw learning curves, reliability of confidences, accuracy against coverage"),
     "attention": ("clip4str_plugin.cli.attention", "draw where the decoders look while they read a word"),
     "export": ("clip4str_plugin.cli.export", "write a model for ONNX Runtime, OnnxTR or torch.export"),
-    "bench": ("clip4str_plugin.bench", "measure how fast this machine reads, beside other recognizers"),
+    "bench": ("clip4str_plugin.cli.bench", "measure how fast this machine reads, beside other recognizers"),
     "models": ("clip4str_plugin.cli.models", "list the models that can be named"),
     "plugins": ("clip4str_plugin.cli.plugins", "list what installed packages plug in, and whether it works"),
 }

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-    from clip4str_plugin.attention import AttentionMaps
+    from clip4str_plugin.evaluation.attention import AttentionMaps
 
 __all__ = ["add_arguments", "run"]
 
@@ -34,10 +34,10 @@ def run(args: argparse.Namespace) -> int:
     """Write one picture an image; 1 if something could not be read, else 0."""
     from pathlib import Path
 
-    from clip4str_plugin.attention import attention_maps, draw_attention
     from clip4str_plugin.cli import UsageError
     from clip4str_plugin.cli.inputs import process, report
-    from clip4str_plugin.images import Unreadable
+    from clip4str_plugin.evaluation.attention import attention_maps, draw_attention
+    from clip4str_plugin.io.images import Unreadable
 
     model = options.build_recognizer(args).model
     if args.branch == "cross" and not model.config.cross_branch:

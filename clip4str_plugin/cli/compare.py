@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compare on each set, and on all together."""
     from clip4str_plugin.cli import UsageError
-    from clip4str_plugin.evaluation_results import read_results
-    from clip4str_plugin.significance import compare
+    from clip4str_plugin.evaluation.results import read_results
+    from clip4str_plugin.evaluation.significance import compare
 
     (one, first), (other, second) = read_results(args.first), read_results(args.second)
     if one.get("charset") != other.get("charset"):

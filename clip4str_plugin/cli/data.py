@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what the action says; 1 if a set is not fit for use."""
-    from clip4str_plugin.dataset_tools import DataReport, check_dataset, convert, split
+    from clip4str_plugin.data.tools import DataReport, check_dataset, convert, split
     from clip4str_plugin.model.config import CHARSET_94
 
     if args.action == "convert":
@@ -75,14 +75,14 @@ def run(args: argparse.Namespace) -> int:
         return 0
 
     if args.action == "parts":
-        from clip4str_plugin.training.word_parts import write_word_parts
+        from clip4str_plugin.data.word_parts import write_word_parts
 
         done = write_word_parts(args.source, args.target, args.count, args.seed)
         print(f"{args.target}: {done['parts']} parts of {done['words']} words")
         return 0
 
     if args.action == "render":
-        from clip4str_plugin.training.synthetic import write_rendered_set
+        from clip4str_plugin.data.rendered_set import write_rendered_set
 
         write_rendered_set(args.target, args.count, args.seed)
         print(f"{args.target}: {args.count} words rendered")
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.action == "relabel":
         from clip4str_plugin import Recognizer, load_model
-        from clip4str_plugin.relabel import relabel
+        from clip4str_plugin.data.relabel import relabel
 
         done = relabel(args.source, args.target, Recognizer(load_model(args.model), precision="auto", turn_tall=False))
         print(

@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clip4str_plugin import evaluation
-from clip4str_plugin.ablation import ABLATIONS, ablated
 from clip4str_plugin.cli import UsageError, options
-from clip4str_plugin.datasets import open_dataset
+from clip4str_plugin.data.datasets import open_dataset
 from clip4str_plugin.errors import Clip4StrError, ImageError
-from clip4str_plugin.evaluation_report import ablation_table, error_sheet, evaluation_table
-from clip4str_plugin.evaluation_results import ResultsFile
+from clip4str_plugin.evaluation.ablation import ABLATIONS, ablated
+from clip4str_plugin.evaluation.report import ablation_table, error_sheet, evaluation_table
+from clip4str_plugin.evaluation.results import ResultsFile
 from clip4str_plugin.model.published import PUBLISHED
 
 if TYPE_CHECKING:
-    from clip4str_plugin.datasets import WordDataset
-    from clip4str_plugin.evaluation import Evaluation, Reading
-    from clip4str_plugin.recognizer import Recognizer
+    from clip4str_plugin.data.datasets import WordDataset
+    from clip4str_plugin.evaluation.evaluate import Evaluation, Reading
+    from clip4str_plugin.reading.recognizer import Recognizer
 
 __all__ = ["add_arguments", "evaluate_sets", "run"]
 
@@ -187,7 +187,7 @@ def _write_errors(args: argparse.Namespace, sets: Sets, readings: dict[str, list
         path.write_text(error_sheet([(sets[p], readings[p]) for p in sets], title), encoding="utf-8")
         return
     if path.suffix.lower() in (".jpg", ".jpeg", ".png"):
-        from clip4str_plugin.evaluation_sheet import contact_sheet
+        from clip4str_plugin.evaluation.sheet import contact_sheet
 
         contact_sheet([(sets[p], readings[p]) for p in sets]).save(path, quality=88)
         return
@@ -198,7 +198,7 @@ def _write_errors(args: argparse.Namespace, sets: Sets, readings: dict[str, list
 
 
 def _write_plots(args: argparse.Namespace, sets: Sets, readings: dict[str, list[Reading]]) -> None:
-    from clip4str_plugin.evaluation_charts import coverage_chart, reliability_chart
+    from clip4str_plugin.evaluation.charts import coverage_chart, reliability_chart
 
     lines = {sets[path].name: rows for path, rows in readings.items()}
     if len(lines) > 1:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from clip4str_plugin.images import PageImage, Unreadable, find_files, read_pages
-from clip4str_plugin.origins import Result, pair
+from clip4str_plugin.io.images import PageImage, Unreadable, find_files, read_pages
+from clip4str_plugin.io.origins import Result, pair
 
 if TYPE_CHECKING:
     import numpy as np

@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
 
 def model_records() -> list[dict[str, Any]]:
     """Describe every model: name, aliases, size class, training, published accuracies, address, whether it is here."""
-    from clip4str_plugin.model.download import cache_dir
+    from clip4str_plugin.cache import cache_dir
     from clip4str_plugin.model.published import ALIASES, PUBLISHED
 
     records: list[dict[str, Any]] = [{"name": "tiny", "geometry": "tiny", "here": True}]
@@ -46,7 +46,7 @@ def model_records() -> list[dict[str, Any]]:
 
 
 def _table(records: list[dict[str, Any]]) -> str:
-    from clip4str_plugin.model.download import cache_dir
+    from clip4str_plugin.cache import cache_dir
     from clip4str_plugin.model.published import BENCHMARKS, LICENCE, SOURCE
 
     width = max(len(record["name"]) for record in records)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from clip4str_plugin.cli import UsageError
 
 if TYPE_CHECKING:
-    from clip4str_plugin.detectors import Detector
-    from clip4str_plugin.recognizer import Recognizer
+    from clip4str_plugin.reading.detectors import Detector
+    from clip4str_plugin.reading.recognizer import Recognizer
 
 __all__ = [
     "add_charset_argument",
@@ -34,7 +34,7 @@ def positive(text: str) -> int:
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the paths and how they are read."""
-    from clip4str_plugin.images import MAX_PIXELS, PDF_DPI
+    from clip4str_plugin.io.images import MAX_PIXELS, PDF_DPI
 
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image, PDF, or folder of them (or URL: --allow-url)")
     group = parser.add_argument_group("input")
@@ -124,7 +124,7 @@ def build_recognizer(args: argparse.Namespace, overrides: dict[str, Any] | None 
     import torch
 
     from clip4str_plugin.model import load_model
-    from clip4str_plugin.recognizer import Recognizer
+    from clip4str_plugin.reading.recognizer import Recognizer
 
     if args.threads is not None:
         torch.set_num_threads(args.threads)
@@ -154,7 +154,7 @@ def build_detector(args: argparse.Namespace) -> Detector:
         Clip4StrError: the detector cannot be loaded.
         UsageError: an option is not of the form KEY=VALUE.
     """
-    from clip4str_plugin.detectors import load_detector
+    from clip4str_plugin.reading.detectors import load_detector
 
     options = {}
     for item in args.detector_option:
@@ -185,8 +185,8 @@ def _device(args: argparse.Namespace) -> str:
 
 def _parameters(detector: str) -> set[str]:
     """The names of the parameters that a detector's factory has, none if it cannot be loaded."""
-    from clip4str_plugin.detectors import DETECTOR_GROUP
     from clip4str_plugin.plugins import find_plugins
+    from clip4str_plugin.reading.detectors import DETECTOR_GROUP
 
     try:
         return {

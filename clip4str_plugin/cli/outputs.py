@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from clip4str_plugin.cli import UsageError
-from clip4str_plugin.writers import SUFFIXES, Writer, make_writer
+from clip4str_plugin.io.writers import SUFFIXES, Writer, make_writer
 
 if TYPE_CHECKING:
-    from clip4str_plugin.reader import Page
+    from clip4str_plugin.page import Page
 
 __all__ = ["FileNames", "FolderWriter", "open_output", "open_writer"]
 

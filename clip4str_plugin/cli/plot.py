@@ -46,9 +46,9 @@ def run(args: argparse.Namespace) -> int:
     if args.kind == "learning":
         picture = _learning(args)
     else:
-        from clip4str_plugin import evaluation_charts
+        from clip4str_plugin.evaluation import charts
 
-        draw = {"reliability": evaluation_charts.reliability_chart, "coverage": evaluation_charts.coverage_chart}
+        draw = {"reliability": charts.reliability_chart, "coverage": charts.coverage_chart}
         picture = draw[args.kind](_readings(args.files), *([args.title] if args.title else []))
     Path(args.output).write_text(picture, encoding="utf-8")
     print(f"written: {args.output}", file=sys.stderr)
@@ -67,7 +67,7 @@ def _learning(args: argparse.Namespace) -> str:
 
 def _readings(files: list[str]) -> dict:
     """Return the readings of each line of the chart."""
-    from clip4str_plugin.evaluation_results import read_results
+    from clip4str_plugin.evaluation.results import read_results
 
     if len(files) == 1:
         _, sets = read_results(_named(files[0])[1])

@@ -6,12 +6,12 @@ import argparse
 from typing import TYPE_CHECKING
 
 from clip4str_plugin.cli import UsageError, options
-from clip4str_plugin.reader import MIN_CONFIDENCE, Reader
-from clip4str_plugin.writers import FORMATS
+from clip4str_plugin.io.writers import FORMATS
+from clip4str_plugin.reading.reader import MIN_CONFIDENCE, Reader
 
 if TYPE_CHECKING:
     from clip4str_plugin.cli.outputs import FileNames
-    from clip4str_plugin.reader import Page
+    from clip4str_plugin.page import Page
 
 __all__ = ["add_arguments", "run"]
 
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     """Read everything; 1 if something could not be read, else 0."""
     from clip4str_plugin.cli.inputs import process, report
     from clip4str_plugin.cli.outputs import FileNames, open_writer
-    from clip4str_plugin.origins import place
+    from clip4str_plugin.io.origins import place
 
     if args.format == "page" and args.output is None and len(args.paths) > 1:
         raise UsageError("PAGE XML holds one page a file; name a folder with --output")
@@ -76,6 +76,6 @@ def run(args: argparse.Namespace) -> int:
 def _save_overlay(page: Page, names: FileNames) -> None:
     from PIL import Image
 
-    from clip4str_plugin.writers.overlay import draw_overlay
+    from clip4str_plugin.io.writers.overlay import draw_overlay
 
     Image.fromarray(draw_overlay(page)).save(names.name(page.source, page.index), quality=90)

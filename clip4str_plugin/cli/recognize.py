@@ -25,8 +25,8 @@ def run(args: argparse.Namespace) -> int:
     """Read every crop; 1 if something could not be read, else 0."""
     from clip4str_plugin.cli.inputs import process, report
     from clip4str_plugin.cli.outputs import open_output
-    from clip4str_plugin.images import Unreadable
-    from clip4str_plugin.writers.json_pages import encode
+    from clip4str_plugin.io.images import Unreadable
+    from clip4str_plugin.io.writers.json_pages import encode
 
     recognizer = options.build_recognizer(args)
     failed = False

@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted."""
-    from clip4str_plugin.hosting import import_host
+    from clip4str_plugin.plugins import import_host
 
     for module in ("fastapi", "python_multipart", "prometheus_client", "uvicorn"):
         import_host(module, "serve")

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from clip4str_plugin import onnx_recognizer
 from clip4str_plugin.errors import ExportError
+from clip4str_plugin.export import onnx_recognizer
 from clip4str_plugin.export.graphs import DecoderGraph, ImageGraph, TextGraph, WholeGraph
 from clip4str_plugin.model.caption import CaptionTokenizer
 
@@ -59,7 +59,7 @@ def export_onnx(model: CLIP4STR, folder: str | Path) -> Path:
 
     The folder holds ``image.onnx``, ``visual.onnx``, ``text.onnx``, ``cross.onnx`` (the last two not for a model
     with the visual branch alone), ``model.json``, the caption vocabulary ``merges.txt``, and ``clip4str_onnx.py``
-    (:class:`~clip4str_plugin.onnx_recognizer.OnnxRecognizer`, which needs ONNX Runtime and NumPy).
+    (:class:`~clip4str_plugin.export.onnx_recognizer.OnnxRecognizer`, which needs ONNX Runtime and NumPy).
 
     Args:
         model: from ``load_model``; exported in float32.

@@ -19,7 +19,7 @@ from clip4str_plugin.model.clip4str import CLIP4STR
 from clip4str_plugin.model.config import CHARSET_36, CHARSET_94, CLIP4STRConfig, clip_config
 
 if TYPE_CHECKING:
-    from clip4str_plugin.engines import Precision
+    from clip4str_plugin.model.engines import Precision
 
 __all__ = ["available_models", "load_model", "read_checkpoint", "save_pretrained"]
 
@@ -65,7 +65,7 @@ def load_model(
             ``save_pretrained``. Files are told apart by what they hold.
         device: where to put the weights.
         precision: "fp32", "bf16", "int8" or "auto": how the model computes, see
-            :func:`clip4str_plugin.engines.set_precision`; None for PyTorch in float32, the reference.
+            :func:`clip4str_plugin.model.engines.set_precision`; None for PyTorch in float32, the reference.
         **overrides: configuration fields to change, for example ``refine_iters=2``; the published names
             (``charset_test``, ...) are understood as well.
 
@@ -91,7 +91,7 @@ def load_model(
     _assign(model, state, source)
     model.to(device).eval()
     if precision is not None:
-        from clip4str_plugin.engines import set_precision
+        from clip4str_plugin.model.engines import set_precision
 
         set_precision(model, precision)
     return model

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from clip4str_plugin.model.adaption import build_adapter
+from clip4str_plugin.model.adaptation import build_adapter
 from clip4str_plugin.model.charset import CharsetFilter, Tokenizer
 from clip4str_plugin.model.config import CLIP4STRConfig
 from clip4str_plugin.model.decoder import Decoder, KeysValues, select_rows
@@ -22,7 +22,7 @@ from clip4str_plugin.model.search import Search
 from clip4str_plugin.model.text_towers import build_caption_tokenizer
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    pass
 
 __all__ = ["CLIP4STR", "Decoding", "Encoders"]
 
@@ -113,21 +113,6 @@ class CLIP4STR(nn.Module):
     def dtype(self) -> torch.dtype:
         """Floating type of the weights."""
         return self.visual_decoder.pos_queries.dtype
-
-    @classmethod
-    def from_pretrained(cls, source: str | Path, **overrides: Any) -> CLIP4STR:
-        """Load a published model by name, or a checkpoint file or folder. See ``load_model``."""
-        from clip4str_plugin.model.checkpoint import load_model
-
-        return load_model(source, **overrides)
-
-    def save_pretrained(self, folder: str | Path, half: bool = False) -> None:
-        """Write ``model.safetensors`` and ``config.json``. See ``checkpoint.save_pretrained``."""
-        from clip4str_plugin.model.checkpoint import save_pretrained
-
-        save_pretrained(self, folder, half=half)
-
-    # ---- encoders -------------------------------------------------------------------------------------
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Return the visual branch's memory, (N, M, D), for normalised images (N, 3, H, W)."""
@@ -287,7 +272,7 @@ class CLIP4STR(nn.Module):
         if images.ndim != 4 or tuple(images.shape[1:]) != expected:
             raise ValueError(
                 f"images have shape {tuple(images.shape)}; this model reads (N, {', '.join(map(str, expected))}): "
-                "resize the crops as clip4str_plugin.preprocess does"
+                "resize the crops as clip4str_plugin.model.preprocess does"
             )
 
 

@@ -14,10 +14,11 @@ import urllib.request
 from pathlib import Path
 from typing import Any, NoReturn
 
+from clip4str_plugin.cache import cache_dir
 from clip4str_plugin.errors import DownloadError
 from clip4str_plugin.model.published import PublishedModel
 
-__all__ = ["cache_dir", "fetch"]
+__all__ = ["fetch"]
 
 logger = logging.getLogger(__name__)
 
@@ -25,13 +26,6 @@ TIMEOUT = 30.0  # seconds without a byte before a connection counts as cut
 FRUITLESS_ATTEMPTS = 3  # in a row, before giving up
 PAUSE = 1.0  # seconds before the second attempt, doubled for the third
 _BLOCK = 1 << 20
-
-
-def cache_dir() -> Path:
-    """Return the folder of downloaded weights: $CLIP4STR_CACHE, or clip4str in $XDG_CACHE_HOME or ~/.cache."""
-    own = os.environ.get("CLIP4STR_CACHE")
-    folder = Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "clip4str"
-    return folder.expanduser()
 
 
 def fetch(model: PublishedModel, *, verify: bool | None = None, progress: bool = True) -> Path:

@@ -120,5 +120,5 @@ class PPOCRTower(WordTower):
 def ppocr_v6_small(pretrained: bool = False, **kwargs: Any) -> PPOCRTower:
     """PP-OCRv6-small's image tower for crops of 48 x 128 pixels, with random weights."""
     if pretrained:
-        raise ValueError("the weights of ppocr_v6_small come from a file: see clip4str_plugin.training.ppocr_weights")
+        raise ValueError("the weights of ppocr_v6_small come from a file: see clip4str_plugin.model.ppocr_weights")
     return PPOCRTower((48, 128))

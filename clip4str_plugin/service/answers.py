@@ -12,10 +12,10 @@ from urllib.parse import quote
 from fastapi.responses import Response, StreamingResponse
 from starlette.requests import ClientDisconnect
 
+from clip4str_plugin.io.writers import SUFFIXES
+from clip4str_plugin.io.writers.json_pages import encode
 from clip4str_plugin.service.jobs import MEDIA_TYPES, STREAMED, Job, Piece
 from clip4str_plugin.service.problems import RequestError
-from clip4str_plugin.writers import SUFFIXES
-from clip4str_plugin.writers.json_pages import encode
 
 if TYPE_CHECKING:
     from fastapi import Request

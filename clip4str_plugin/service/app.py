@@ -24,9 +24,9 @@ from clip4str_plugin.service.shield import Shield
 from clip4str_plugin.service.uploads import receive
 
 if TYPE_CHECKING:
-    from clip4str_plugin.detectors import Detector
-    from clip4str_plugin.orientation import Mode
-    from clip4str_plugin.recognizer import Recognizer
+    from clip4str_plugin.reading.detectors import Detector
+    from clip4str_plugin.reading.orientation import Mode
+    from clip4str_plugin.reading.recognizer import Recognizer
 
 __all__ = ["create_app"]
 

@@ -9,8 +9,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clip4str_plugin.preprocess import Color
-    from clip4str_plugin.recognizer import Recognition, Recognizer
+    from clip4str_plugin.model.preprocess import Color
+    from clip4str_plugin.reading.recognizer import Recognition, Recognizer
 
 __all__ = ["Batcher", "Cancelled", "SharedRecognizer"]
 

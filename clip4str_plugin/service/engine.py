@@ -16,10 +16,10 @@ from clip4str_plugin.service.problems import RequestError
 if TYPE_CHECKING:
     import numpy as np
 
-    from clip4str_plugin.detectors import Detections, Detector
-    from clip4str_plugin.orientation import Mode
-    from clip4str_plugin.reader import Reader
-    from clip4str_plugin.recognizer import Recognizer
+    from clip4str_plugin.reading.detectors import Detections, Detector
+    from clip4str_plugin.reading.orientation import Mode
+    from clip4str_plugin.reading.reader import Reader
+    from clip4str_plugin.reading.recognizer import Recognizer
     from clip4str_plugin.service.jobs import Job
     from clip4str_plugin.service.limits import Limits
     from clip4str_plugin.service.metrics import Metrics
@@ -126,7 +126,7 @@ class Engine:
             pass
 
     def _reader(self, cancelled: threading.Event) -> Reader:
-        from clip4str_plugin.reader import Reader
+        from clip4str_plugin.reading.reader import Reader
 
         recognizer = cast(Any, SharedRecognizer(self._batcher, cancelled))
         return Reader(self._detector, recognizer, orientation=self._orientation, page_batch_size=1)

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from clip4str_plugin.errors import Clip4StrError
+from clip4str_plugin.io.writers import make_writer
 from clip4str_plugin.service.problems import RequestError
-from clip4str_plugin.writers import make_writer
 
 if TYPE_CHECKING:
-    from clip4str_plugin.images import PageImage, Unreadable
-    from clip4str_plugin.reader import Page, Reader
+    from clip4str_plugin.io.images import PageImage, Unreadable
+    from clip4str_plugin.page import Page
+    from clip4str_plugin.reading.reader import Reader
     from clip4str_plugin.service.limits import Limits
     from clip4str_plugin.service.metrics import Metrics
     from clip4str_plugin.service.uploads import Upload
@@ -118,13 +119,13 @@ class Job:
         self.deliver(None)
 
     def _pages(self, reader: Reader, limits: Limits) -> Iterator[Page]:
-        from clip4str_plugin.origins import pair, place
+        from clip4str_plugin.io.origins import pair, place
 
         for origin, result in pair(self._images(limits), reader.stream):
             yield place(origin, result)
 
     def _images(self, limits: Limits) -> Iterator[PageImage | Unreadable]:
-        from clip4str_plugin.images import read_stream
+        from clip4str_plugin.io.images import read_stream
 
         count = 0
         for upload in self.uploads:
@@ -156,7 +157,7 @@ def _refusal(failures: list[Page], several: bool) -> RequestError:
 def _line_with_preview(page: Page, side: int) -> bytes:
     from PIL import Image
 
-    from clip4str_plugin.writers.json_pages import encode, page_record
+    from clip4str_plugin.io.writers.json_pages import encode, page_record
 
     record = page_record(page)
     if page.image is not None:

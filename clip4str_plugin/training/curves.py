@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from clip4str_plugin.charts import Axis, Series, line_chart
 from clip4str_plugin.errors import Clip4StrError
+from clip4str_plugin.evaluation.plotting import Axis, Series, line_chart
 
 __all__ = ["learning_chart", "read_curves"]
 

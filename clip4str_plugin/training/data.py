@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from clip4str_plugin.datasets import WordDataset, open_dataset
+from clip4str_plugin.data.datasets import WordDataset, open_dataset
 from clip4str_plugin.errors import Clip4StrError, DatasetError, ImageError
 from clip4str_plugin.model import CLIP4STRConfig
-from clip4str_plugin.preprocess import normalize, resize
+from clip4str_plugin.model.preprocess import normalize, resize
 from clip4str_plugin.training.augment import RandAugment
 from clip4str_plugin.training.config import TrainingConfig
 from clip4str_plugin.training.sources import IndexedSource, StreamedSource, check_labels, open_source
@@ -115,7 +115,7 @@ class WordData(pl.LightningDataModule):
         return dataset
 
     def _word_renderer(self) -> Any:
-        from clip4str_plugin.training.synthetic import CHARSET, WordRenderer, find_fonts
+        from clip4str_plugin.synthetic import CHARSET, WordRenderer, find_fonts
 
         if lacking := sorted(set(CHARSET) - set(self.model.charset)):
             raise DatasetError(

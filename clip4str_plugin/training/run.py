@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, LearningRa
 from lightning.pytorch.strategies import ModelParallelStrategy
 
 from clip4str_plugin.errors import Clip4StrError
-from clip4str_plugin.model import CLIP4STR, CLIP4STRConfig
+from clip4str_plugin.model import CLIP4STR, CLIP4STRConfig, save_pretrained
 from clip4str_plugin.training.config import TrainingConfig
 from clip4str_plugin.training.data import WordData
 from clip4str_plugin.training.log import make_loggers
@@ -196,6 +196,6 @@ def _save_final(trainer: pl.Trainer, module: RecognizerTraining, folder: Path) -
     if trainer.is_global_zero:
         model = copy.deepcopy(model)
         merge_lora(model)
-        model.save_pretrained(final)
+        save_pretrained(model, final)
     trainer.strategy.barrier()
     return final

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from clip4str_plugin.datasets import LabelCleaner, WordDataset, open_dataset
+from clip4str_plugin.data.datasets import LabelCleaner, WordDataset, open_dataset
 from clip4str_plugin.errors import Clip4StrError, DatasetError, ImageError
 from clip4str_plugin.training.stream import Sample
 

@@ -12,10 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from clip4str_plugin.splitter import HEIGHT, STRIDE, Splitter, to_strip
-
-from .line_renderer import LineRenderer
-from .synthetic import find_fonts
+from clip4str_plugin.reading.splitter import HEIGHT, STRIDE, Splitter, to_strip
+from clip4str_plugin.synthetic import find_fonts
+from clip4str_plugin.synthetic.line_renderer import LineRenderer
 
 __all__ = ["batches", "main", "targets"]
 

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from clip4str_plugin.errors import CheckpointError, Clip4StrError, DownloadError
 from clip4str_plugin.model import CLIP4STR, GEOMETRIES, CLIP4STRConfig, clip_config, load_model
-from clip4str_plugin.model.adaption import LadderAdapter
+from clip4str_plugin.model.adaptation import LadderAdapter
 from clip4str_plugin.model.config import CLIP_MEAN, CLIP_STD
 from clip4str_plugin.model.ppocr_tower import PPOCRTower
+from clip4str_plugin.model.ppocr_weights import bundled_recognizer, load_ppocr_weights
 from clip4str_plugin.training.config import ModelSource
 from clip4str_plugin.training.optim import freeze
-from clip4str_plugin.training.ppocr_weights import bundled_recognizer, load_ppocr_weights
 
 __all__ = ["build_model", "change_model", "open_clip_config", "read_clip_weights"]
 

@@ -1,0 +1,1 @@
+"""Sets of labelled crops: opened, checked, split, converted, made."""

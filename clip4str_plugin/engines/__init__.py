@@ -1,8 +1,0 @@
-"""Precisions and engines: the same model, computed faster.
-
-The PyTorch path is the reference. An engine replaces its two encoders, nothing else: see :class:`Encoders`.
-"""
-
-from clip4str_plugin.engines.precision import PRECISIONS, Precision, set_precision
-
-__all__ = ["PRECISIONS", "Precision", "set_precision"]

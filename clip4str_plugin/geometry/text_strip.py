@@ -1,0 +1,259 @@
+"""Stretches of text on a page, straight or curved: where each of their points lies, and their pixels straightened."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from clip4str_plugin.errors import ImageError, PolygonError
+from clip4str_plugin.geometry.curve import along_arc, long_sides, outline_of, paired_across
+from clip4str_plugin.geometry.polygons import Start, checked_polygon, order_quad, runs_forward
+
+__all__ = ["CurvedStrip", "StraightStrip", "TextStrip"]
+
+# Larger crops are made smaller: for recognition they are more than enough, and OpenCV's warps stop at 32767 pixels.
+_LARGEST_SIDE = 8192
+_LARGEST_AREA = 1 << 22
+# Sides that bend less than this share of the height are taken as straight.
+_NEARLY_STRAIGHT = 0.04
+# Points along a curved side: pixels apart, and how many at least and at most.
+_SPACING, _FEWEST, _MOST = 4, 24, 256
+
+
+@dataclass(frozen=True)
+class TextStrip(ABC):
+    """A stretch of text on a page: its top and bottom side, both in reading direction.
+
+    Attributes:
+        top: (N, 2) float64 pixels, left to right along the text
+        bottom: (N, 2), as many points, left to right too, each opposite the one of `top`
+    """
+
+    top: np.ndarray
+    bottom: np.ndarray
+
+    @staticmethod
+    def of(polygon: Any, start: Start = "any") -> "TextStrip":
+        """The strip within a polygon.
+
+        Args:
+            polygon: (K, 2) pixels, K >= 3, any winding
+            start: what the first point means, see `clip4str_plugin.rectify`
+
+        Raises:
+            PolygonError: the polygon is malformed or thinner than a pixel
+        """
+        points = checked_polygon(polygon)
+        top_left = points[0] if start == "top-left" else None
+        outline = points if len(points) == 4 else outline_of(points)
+        sides = _curved_sides(outline, top_left) if len(outline) > 4 else None
+        if sides is not None:
+            strip: TextStrip = CurvedStrip(*sides)
+        else:
+            quad = order_quad(outline, top_left)
+            strip = StraightStrip(quad[:2], quad[:1:-1])
+        if min(strip.size) < 1:
+            raise PolygonError("the polygon is thinner than a pixel: {:.2f} x {:.2f}".format(*strip.size))
+        return strip
+
+    @property
+    @abstractmethod
+    def size(self) -> tuple[float, float]:
+        """Width and height of the straightened text in pixels."""
+
+    @property
+    def height(self) -> float:
+        """Mean distance between top and bottom in pixels."""
+        return float(np.hypot(*(self.bottom - self.top).T).mean())
+
+    def end(self, side: Literal[0, 1]) -> tuple[np.ndarray, np.ndarray]:
+        """Middle of the left (0) or right (1) end, and the direction of reading there, a unit vector; both (2,)."""
+        middle = (self.top + self.bottom) / 2
+        # Over half a height, for the very end of a curve is uncertain.
+        reach = int(np.ceil((len(middle) - 1) * min(1.0, self.height / self.size[0] / 2)))
+        chord = middle[-1] - middle[-1 - reach] if side else middle[reach] - middle[0]
+        return middle[-side], chord / max(float(np.hypot(*chord)), 1e-9)
+
+    @abstractmethod
+    def at(self, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where on the page a point of the straightened text lies.
+
+        Args:
+            u: position along the text, 0 = left end, 1 = right end
+            v: position across it, 0 = top, 1 = bottom, to be broadcast against `u`
+
+        Returns:
+            x and y in pixels, float64
+        """
+
+    @abstractmethod
+    def on_page(self, width: int, height: int) -> np.ndarray:
+        """Points (u, v) that bound the part of the strip on a page, (n, 2); n = 0 if none is on it."""
+
+    @abstractmethod
+    def polygon(self, left: float, right: float) -> np.ndarray:
+        """The part from `left` to `right`, shares of the width, as (K, 2) float32, clockwise from its top left."""
+
+    def crop(self, image: np.ndarray) -> np.ndarray:
+        """Straighten the strip; see `clip4str_plugin.rectify`."""
+        import cv2
+
+        _check_page(image)
+        left, upper, right, lower = self._visible(*image.shape[1::-1])
+        width, height = self.size[0] * (right - left), self.size[1] * (lower - upper)
+        # Text longer than the way round the page shows no more than this much would.
+        longest = min(_LARGEST_SIDE, 2 * (image.shape[0] + image.shape[1]))
+        scale = min(1.0, longest / max(width, height), (_LARGEST_AREA / (width * height)) ** 0.5)
+        columns, rows = max(1, round(width * scale)), max(1, round(height * scale))
+        # Pixel centres lie half a pixel inside the grid of the coordinates, in the crop as on the page.
+        u = left + (right - left) * (np.arange(columns) + 0.5) / columns
+        v = upper + (lower - upper) * (np.arange(rows) + 0.5) / rows
+        x, y = self.at(u[None, :], v[:, None])
+
+        # Only the part of the page in question, which may be too large for a warp as a whole.
+        x0, x1 = _span(x, image.shape[1])
+        y0, y1 = _span(y, image.shape[0])
+        region = np.ascontiguousarray(image[y0:y1, x0:x1])
+        if scale < 1:
+            smaller = max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale))
+            region = cv2.resize(region, smaller, interpolation=cv2.INTER_AREA)
+        map_x = ((x - x0) * (region.shape[1] / (x1 - x0)) - 0.5).astype(np.float32)
+        map_y = ((y - y0) * (region.shape[0] / (y1 - y0)) - 0.5).astype(np.float32)
+        crop = cv2.remap(region, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        return crop.reshape(rows, columns, *image.shape[2:])
+
+    def _visible(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """The part worth cropping on a page of this size: left, upper, right, lower as shares of the strip."""
+        outline = np.concatenate([self.top, self.bottom])
+        if (outline >= 0).all() and (outline <= (width, height)).all():
+            return 0.0, 0.0, 1.0, 1.0
+        inside = self.on_page(width, height)
+        if not len(inside):
+            raise PolygonError(f"the polygon lies outside the page of {width} x {height} pixels")
+        (left, upper), (right, lower) = inside.min(axis=0), inside.max(axis=0)
+        margin = (lower - upper) / 2
+        upper, lower = upper - margin, lower + margin
+        margin *= self.size[1] / self.size[0]
+        left, right = left - margin, right + margin
+        return max(0.0, left), max(0.0, upper), min(1.0, right), min(1.0, lower)
+
+
+class StraightStrip(TextStrip):
+    """Text between four corners, in the perspective they define; `top` and `bottom` have two points each."""
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """The longer of each two opposite sides."""
+        along = np.hypot(*np.stack([self.top[1] - self.top[0], self.bottom[1] - self.bottom[0]], axis=1))
+        return float(along.max()), float(np.hypot(*(self.bottom - self.top).T).max())
+
+    def at(self, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `TextStrip.at`."""
+        (a, b, c), (d, e, f), (g, h, i) = self._perspective()
+        weight = g * u + (h * v + i)
+        return (a * u + (b * v + c)) / weight, (d * u + (e * v + f)) / weight
+
+    def on_page(self, width: int, height: int) -> np.ndarray:
+        """See `TextStrip.on_page`."""
+        import cv2
+
+        quad = np.concatenate([self.top, self.bottom[::-1]]).astype(np.float32)
+        page = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float32)
+        area, inside = cv2.intersectConvexConvex(quad, page)
+        if area < 1:
+            return np.empty((0, 2))
+        points = np.concatenate([inside.reshape(-1, 2), np.ones((len(inside), 1))], axis=1)
+        points = points @ np.linalg.inv(self._perspective()).T
+        return points[:, :2] / points[:, 2:]
+
+    def polygon(self, left: float, right: float) -> np.ndarray:
+        """See `TextStrip.polygon`."""
+        x, y = self.at(np.array([left, right, right, left]), np.array([0, 0, 1, 1]))
+        return np.stack([x, y], axis=1).astype(np.float32)
+
+    def _perspective(self) -> np.ndarray:
+        """The perspective that takes the unit square to the corners, (3, 3).
+
+        Heckbert, "Fundamentals of Texture Mapping and Image Warping", 1989, section 2.2.3.
+        """
+        (x0, y0), (x1, y1) = self.top
+        (x3, y3), (x2, y2) = self.bottom
+        dx1, dx2, sx = x1 - x2, x3 - x2, x0 - x1 + x2 - x3
+        dy1, dy2, sy = y1 - y2, y3 - y2, y0 - y1 + y2 - y3
+        determinant = dx1 * dy2 - dx2 * dy1
+        g, h = (sx * dy2 - dx2 * sy) / determinant, (dx1 * sy - sx * dy1) / determinant
+        return np.array([[x1 - x0 + g * x1, x3 - x0 + h * x3, x0], [y1 - y0 + g * y1, y3 - y0 + h * y3, y0], [g, h, 1]])
+
+
+class CurvedStrip(TextStrip):
+    """Text between two curved sides; opposite points are joined by straight lines across the text."""
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Length of the line in the middle, and the greatest distance across it."""
+        middle = (self.top + self.bottom) / 2
+        across = np.hypot(*(self.bottom - self.top).T)
+        return float(np.hypot(*np.diff(middle, axis=0).T).sum()), float(across.max())
+
+    def at(self, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `TextStrip.at`."""
+        shares = np.linspace(0, 1, len(self.top))
+        top_x, top_y, bottom_x, bottom_y = (
+            np.interp(u, shares, column) for side in (self.top, self.bottom) for column in side.T
+        )
+        return top_x + (bottom_x - top_x) * v, top_y + (bottom_y - top_y) * v
+
+    def on_page(self, width: int, height: int) -> np.ndarray:
+        """See `TextStrip.on_page`."""
+        u = np.linspace(0, 1, 4097)
+        x, y = self.at(u[:, None], np.linspace(0, 1, 5)[None])
+        columns = np.flatnonzero(((x > 0) & (y > 0) & (x < width) & (y < height)).any(axis=1))
+        if not len(columns):
+            return np.empty((0, 2))
+        return np.array([[u[max(columns[0] - 1, 0)], 0], [u[min(columns[-1] + 1, len(u) - 1)], 1]])
+
+    def polygon(self, left: float, right: float) -> np.ndarray:
+        """See `TextStrip.polygon`."""
+        # A point every third of the height follows any bend that text has.
+        width, height = self.size
+        u = np.linspace(left, right, 2 + min(_MOST, int(3 * (right - left) * width / height)))
+        x, y = self.at(np.concatenate([u, u[::-1]]), np.repeat([0, 1], len(u)))
+        return np.stack([x, y], axis=1).astype(np.float32)
+
+
+def _curved_sides(outline: np.ndarray, top_left: np.ndarray | None) -> tuple[np.ndarray, np.ndarray] | None:
+    """Top and bottom of a ribbon, paired and in reading direction; None if both are nearly straight."""
+    top, bottom = long_sides(outline)
+    length = max(np.hypot(*np.diff(side, axis=0).T).sum() for side in (top, bottom))
+    shares = np.linspace(0, 1, int(np.clip(length / _SPACING, _FEWEST, _MOST)))
+    top, bottom = along_arc(top, shares), along_arc(bottom, shares)
+    if max(_sagitta(top), _sagitta(bottom)) <= _NEARLY_STRAIGHT * np.hypot(*(bottom - top).T).mean():
+        return None
+    top, bottom = paired_across(top, bottom)
+    if top_left is not None:
+        forward = np.hypot(*(top[0] - top_left)) <= np.hypot(*(bottom[-1] - top_left))
+    else:
+        # The middle third tells the direction of an arc, however far it goes round.
+        third = len(shares) // 3
+        forward = runs_forward((top + bottom)[-third - 1] - (top + bottom)[third])
+    return (top, bottom) if forward else (bottom[::-1], top[::-1])
+
+
+def _span(places: np.ndarray, end: int) -> tuple[int, int]:
+    """The pixels from 0 to `end` that a warp looks at: those around the places, at least one."""
+    first = min(max(int(places.min()) - 3, 0), end - 1)
+    return first, max(min(int(places.max()) + 4, end), first + 1)
+
+
+def _sagitta(side: np.ndarray) -> float:
+    """How far a side's points stray from the straight line between its ends, in pixels."""
+    chord, offset = side[-1] - side[0], side - side[0]
+    return float(np.abs(offset[:, 0] * chord[1] - offset[:, 1] * chord[0]).max() / max(np.hypot(*chord), 1e-9))
+
+
+def _check_page(image: np.ndarray) -> None:
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        raise ImageError(f"a page must be a uint8 array, got {getattr(image, 'dtype', type(image).__name__)}")
+    if image.ndim not in (2, 3) or not image.size or (image.ndim == 3 and image.shape[2] > 4):
+        raise ImageError(f"a page must have the shape (H, W) or (H, W, 1 to 4) and pixels, got {image.shape}")

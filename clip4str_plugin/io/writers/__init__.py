@@ -1,0 +1,94 @@
+"""From pages that were read to files: one small module a format, all with the same two methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import import_module
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+if TYPE_CHECKING:
+    from clip4str_plugin.page import Page
+
+__all__ = ["FORMATS", "SUFFIXES", "Writer", "make_writer", "save_pages"]
+
+# Format -> module, class, suffix of its files. PDFs get a suffix that no scan is likely to have.
+_WRITERS = {
+    "text": ("text", "TextWriter", ".txt"),
+    "json": ("json_pages", "JsonWriter", ".json"),
+    "jsonl": ("json_pages", "JsonLinesWriter", ".jsonl"),
+    "csv": ("csv_table", "CsvWriter", ".csv"),
+    "hocr": ("hocr", "HocrWriter", ".hocr"),
+    "alto": ("alto", "AltoWriter", ".alto.xml"),
+    "page": ("page_xml", "PageXmlWriter", ".page.xml"),
+    "pdf": ("pdf", "PdfWriter", ".ocr.pdf"),
+}
+
+FORMATS = tuple(_WRITERS)
+"""The names of all formats."""
+
+SUFFIXES = {name: suffix for name, (_, _, suffix) in _WRITERS.items()}
+"""The suffix of each format's files."""
+
+
+class Writer(Protocol):
+    """Writes pages in the order they come.
+
+    A page that could not be read (see ``Page.error``) is noted in its place where the format has room for that, and
+    passed over where it has not.
+    """
+
+    def write(self, page: Page) -> None:
+        """Add a page."""
+        ...
+
+    def close(self) -> None:
+        """Write what only the end can bring; the stream stays open."""
+        ...
+
+
+def make_writer(format: str, stream: BinaryIO) -> Writer:
+    r"""Return the writer of a format.
+
+    >>> import io
+    >>> from clip4str_plugin.page import Page
+    >>> stream = io.BytesIO()
+    >>> writer = make_writer("jsonl", stream)
+    >>> writer.write(Page(None, error="photo.png: there is no such file", source="photo.png", index=None))
+    >>> writer.close()
+    >>> stream.getvalue()
+    b'{"image": "photo.png", "error": "photo.png: there is no such file"}\n'
+
+    Args:
+        format: one of `FORMATS`.
+        stream: where to write, binary; it is flushed after each page by the formats that are complete after each.
+
+    Raises:
+        ValueError: there is no such format.
+    """
+    if format not in _WRITERS:
+        raise ValueError(f"the format {format!r} is unknown; known are {', '.join(FORMATS)}")
+    module, name, _ = _WRITERS[format]
+    return getattr(import_module(f"clip4str_plugin.io.writers.{module}"), name)(stream)
+
+
+def save_pages(pages: Iterable[Page], path: str | PathLike[str]) -> None:
+    """Write pages to one file in the format that its suffix names.
+
+    Args:
+        pages: in the order in which they are written.
+        path: ends in one of the `SUFFIXES`, or in ".pdf" or ".xml" (ALTO); a file that exists is replaced.
+
+    Raises:
+        ValueError: no format has this suffix.
+    """
+    name = fspath(path).lower()
+    suffixes = {".pdf": "pdf", ".xml": "alto"} | {suffix: format for format, suffix in SUFFIXES.items()}
+    matching = [suffix for suffix in suffixes if name.endswith(suffix)]
+    if not matching:
+        raise ValueError(f"{path}: no format has this suffix; known are {', '.join(sorted(suffixes))}")
+    with open(path, "wb") as stream:
+        writer = make_writer(suffixes[max(matching, key=len)], stream)
+        for page in pages:
+            writer.write(page)
+        writer.close()

@@ -1,0 +1,43 @@
+"""CSV: one row a word."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from clip4str_plugin.page import Page
+
+__all__ = ["COLUMNS", "CsvWriter"]
+
+COLUMNS = ("image", "page", "block", "line", "text", "confidence", "left", "top", "right", "bottom", "polygon", "error")
+"""The header. Coordinates are pixels; the polygon is ``x,y x,y ...``; pages count from 0."""
+
+
+class CsvWriter:
+    """Writes RFC 4180 in UTF-8. A page that could not be read is a row with an ``error`` and no text."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._row(COLUMNS)
+
+    def write(self, page: Page) -> None:
+        """Add the rows of a page."""
+        if page.error is not None:
+            number = "" if page.index is None else page.index
+            self._row([page.source, number, *[""] * 9, page.error])
+        for word in page.words:
+            polygon = " ".join(f"{x:.2f},{y:.2f}" for x, y in word.polygon)
+            box = [f"{value:.2f}" for value in word.box]
+            place = [page.source, page.index, word.block, word.line]
+            self._row([*place, word.text, f"{word.confidence:.6f}", *box, polygon, ""])
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Nothing is left to write."""
+
+    def _row(self, values: list | tuple) -> None:
+        row = io.StringIO(newline="")
+        csv.writer(row).writerow(values)
+        self._stream.write(row.getvalue().encode("utf-8", "replace"))

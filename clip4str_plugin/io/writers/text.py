@@ -1,0 +1,28 @@
+"""Plain text: a line of text a line, an empty line between pages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from clip4str_plugin.page import Page
+
+__all__ = ["TextWriter"]
+
+
+class TextWriter:
+    """Writes the words of each line with a blank between them, in UTF-8; pages without text leave nothing."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._separator = ""
+
+    def write(self, page: Page) -> None:
+        """Add the text of a page."""
+        if page.words:
+            self._stream.write(f"{self._separator}{page.text}\n".encode())
+            self._stream.flush()
+            self._separator = "\n"
+
+    def close(self) -> None:
+        """Nothing is left to write."""

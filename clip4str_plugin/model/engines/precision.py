@@ -1,0 +1,126 @@
+"""The one switch between exact, fast and fastest: ``fp32``, ``bf16``, ``int8`` or ``auto``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import torch
+
+from clip4str_plugin.errors import EngineError
+
+if TYPE_CHECKING:
+    from clip4str_plugin.model.clip4str import CLIP4STR
+
+__all__ = ["PRECISIONS", "Engine", "Precision", "set_precision"]
+
+logger = logging.getLogger(__name__)
+
+Precision = Literal["fp32", "bf16", "int8", "auto"]
+Engine = Literal["auto", "torch", "openvino", "cuda_graphs"]
+_LARGE = 50_000_000  # parameters
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+
+
+def set_precision(
+    model: CLIP4STR,
+    precision: Precision = "auto",
+    engine: Engine = "auto",
+    calibration: Iterable[Any] | None = None,
+) -> CLIP4STR:
+    """Choose how a model computes, in place. Call it last: after loading weights and moving to a device.
+
+    ========= ============================================= ==============================================
+    precision with OpenVINO (CPU, when installed)           without, or on another device
+    ========= ============================================= ==============================================
+    fp32      OpenVINO encoders, differences of about 1e-6  PyTorch, the reference
+    bf16      OpenVINO encoders, bfloat16 decoders          PyTorch in bfloat16
+    int8      encoders with 8-bit weights and activations,  not available
+              bfloat16 decoders in large models
+    auto      large models: bf16 where the processor        large models: bf16 where the processor or GPU
+              computes in it (AMX, AVX-512 BF16); else fp32 computes in it; else fp32
+    ========= ============================================= ==============================================
+
+    Large are models of over 50 million parameters, CLIP's own towers. Small ones are fast in fp32, and rounding changes
+    more of their readings.
+
+    What ``auto`` chose is logged (logger ``clip4str_plugin.model.engines.precision``, level INFO). ``int8`` is never
+    chosen by itself, since it changes a few readings. OpenVINO's graphs are made once for each set of weights and kept
+    in the cache folder (see ``cache_dir``), so that only the first start takes long.
+
+    Args:
+        model: in float32, evaluation mode and on its device. Where decoders compute in bfloat16, its weights are
+            rounded to that.
+        precision: as above.
+        engine: "openvino" or "torch" to insist on one; "cuda_graphs" for PyTorch with decoding steps that are replayed
+            as CUDA graphs (opt-in, since no GPU has measured it yet).
+        calibration: for ``int8``, crops (as a Recognizer takes them) like those to be read; the range of the
+            activations is measured on them. By default words are rendered.
+
+    Returns:
+        the same model.
+
+    Raises:
+        EngineError: the precision cannot be had on this device or with what is installed.
+    """
+    if precision not in PRECISIONS:
+        raise EngineError(f"precision is {precision!r}; known are {', '.join(PRECISIONS)}")
+    if engine not in get_args(Engine):
+        raise EngineError(f"engine is {engine!r}; known are {', '.join(get_args(Engine))}")
+    on_cpu = model.device.type == "cpu"
+    installed = find_spec("openvino") is not None
+    if engine == "openvino" and not (on_cpu and installed):
+        why = "is not installed: pip install 'clip4str-plugin[openvino]'" if on_cpu else "only serves the CPU"
+        raise EngineError(f"OpenVINO {why}")
+    if engine == "cuda_graphs" and model.device.type != "cuda":
+        raise EngineError(f"CUDA graphs need a model on a GPU, not on {model.device.type}: move it there first")
+    use_openvino = on_cpu and installed and engine != "torch"
+    if precision == "int8" and not use_openvino:
+        raise EngineError(
+            "int8 needs OpenVINO on the CPU: pip install 'clip4str-plugin[openvino]' and leave the engine to choose"
+            if on_cpu
+            else f"int8 is for the CPU; use bf16 on {model.device.type}"
+        )
+    chosen = precision
+    large = sum(weight.numel() for weight in model.parameters()) > _LARGE
+    if precision == "auto":
+        chosen = "bf16" if large and _computes_in_bf16(model.device) else "fp32"
+
+    model.engine = None
+    model.fixed_steps = engine == "cuda_graphs"
+    if use_openvino:
+        from clip4str_plugin.model.engines.openvino import OpenVinoEncoders
+
+        try:
+            model.engine = OpenVinoEncoders.build(model, chosen, calibration)
+        except EngineError:
+            raise
+        except Exception as error:  # a tower OpenVINO cannot convert fails in ways of its own
+            if engine == "openvino" or chosen == "int8":
+                raise
+            logger.warning("OpenVINO cannot compute this model, PyTorch does: %s: %s", type(error).__name__, error)
+            use_openvino = False
+    # An engine for the encoders leaves the decoders, which run in bfloat16 only where that is faster. In a small
+    # model, int8 is not worth the words that this would change.
+    rounded = chosen == "bf16" or (chosen == "int8" and large)
+    if rounded and (not use_openvino or _computes_in_bf16(model.device)):
+        model.to(torch.bfloat16)
+    logger.info(
+        "precision %s%s on %s with %s",
+        chosen,
+        " (chosen automatically)" if precision == "auto" else "",
+        model.device,
+        "OpenVINO" if use_openvino else "PyTorch",
+    )
+    return model
+
+
+def _computes_in_bf16(device: torch.device) -> bool:
+    """Tell whether the device multiplies bfloat16 matrices in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return False

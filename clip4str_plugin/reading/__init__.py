@@ -1,0 +1,1 @@
+"""From pages to words: detect, cut into words, straighten, recognize, arrange."""

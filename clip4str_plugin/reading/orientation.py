@@ -1,0 +1,174 @@
+"""The direction in which crops read: what their shape leaves open is decided by reading them again, turned."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Literal, Protocol, TypeVar, get_args
+
+import numpy as np
+
+from clip4str_plugin.geometry.stacked_letters import unstack
+
+__all__ = ["Mode", "Oriented", "Reading", "certainty", "resolve_orientation", "stands_on_end", "turn_polygon"]
+
+Mode = Literal["off", "auto", "on"]
+
+# Text at least this many times longer than high is not taken for a stack of upright letters.
+_STACKABLE = 1.5
+# A crop less wide than this, in heights, may hold a short word turned by a quarter.
+_NEARLY_SQUARE = 1.4
+# Readings this certain (mean of their characters) are left alone in mode "auto".
+_CERTAIN = 0.85
+# Another direction must be this much more certain than the one the shape speaks for ...
+_MARGIN = 0.1
+# ... and this much if the text is short: 6, 9, NO, 80 and [1999] read well upside down, too.
+_SHORT, _SHORT_MARGIN = 4, 0.25
+
+
+class Reading(Protocol):
+    """What a recognizer gives for a crop."""
+
+    @property
+    def text(self) -> str:
+        """The characters."""
+
+    @property
+    def confidence(self) -> float:
+        """From 0 to 1."""
+
+
+R = TypeVar("R", bound=Reading)
+
+
+@dataclass(frozen=True)
+class Oriented(Generic[R]):
+    """A reading and the direction it was read in.
+
+    Attributes:
+        reading: what the recognizer gave.
+        turns: by how many quarter turns, anticlockwise, the crop had to be turned to stand upright.
+        stacked: whether the crop holds upright letters one below the other; they were read side by side.
+    """
+
+    reading: R
+    turns: int = 0
+    stacked: bool = False
+
+
+def resolve_orientation(
+    crops: Sequence[np.ndarray],
+    readings: Sequence[R],
+    recognize: Callable[[list[np.ndarray]], Sequence[R]],
+    mode: Mode = "auto",
+    turned: Sequence[bool] | None = None,
+) -> list[Oriented[R]]:
+    """Read again, in one batch, the crops whose direction is doubtful, and keep the better reading of each.
+
+    The shape of a polygon leaves open whether a word is upside down; for one that stands on end (`turned`) both
+    directions are as likely, and upright letters below each other are possible, too. "auto" reads again what stands on
+    end or was read with little confidence; "on" reads everything again; "off" nothing. The direction first assumed
+    wins unless another one is clearly better, for short texts by far.
+
+    Args:
+        crops: uint8 (h, w, 3) or (h, w), as `rectify` gives them
+        readings: what `recognize` gave for them
+        recognize: reads crops; a `Recognizer`, say
+        mode: "off", "auto" or "on"
+        turned: for each crop whether it stood on end on the page and `rectify` laid it down, see `stands_on_end`;
+            None: no crop did
+
+    Returns:
+        for each crop the reading kept and its direction
+
+    Raises:
+        ValueError: an unknown mode, or lengths that do not agree
+    """
+    if mode not in get_args(Mode):
+        raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}; is {mode!r}")
+    turned = [False] * len(crops) if turned is None else turned
+    if not len(crops) == len(readings) == len(turned):
+        raise ValueError(f"{len(crops)} crops, {len(readings)} readings and {len(turned)} turned must be as many")
+    views: list[np.ndarray] = []
+    owners: list[tuple[int, int, bool]] = []
+    for index, (crop, reading, on_end) in enumerate(zip(crops, readings, turned)):
+        if mode == "off" or not crop.size:
+            continue
+        if mode == "on" or on_end or certainty(reading) < _CERTAIN:
+            for turns, stacked in _other_directions(crop, on_end):
+                view = unstack(np.rot90(crop, -1)) if stacked else np.rot90(crop, turns)
+                if view is not None:
+                    views.append(np.ascontiguousarray(view))
+                    owners.append((index, turns, stacked))
+    settled = [Oriented(reading) for reading in readings]
+    if not views:
+        return settled
+    best = [certainty(reading) + _margin(reading, on_end) for reading, on_end in zip(readings, turned)]
+    again = recognize(views)
+    if len(again) != len(views):
+        raise ValueError(f"the recognizer gave {len(again)} readings for {len(views)} crops")
+    for (index, turns, stacked), reading in zip(owners, again):
+        if reading.text and certainty(reading) > best[index]:
+            best[index] = certainty(reading)
+            settled[index] = Oriented(reading, turns, stacked)
+    return settled
+
+
+def certainty(reading: Reading) -> float:
+    """Mean probability of the characters where a reading tells them, else its confidence; 0.0 for empty text."""
+    characters = getattr(reading, "char_confidences", None)
+    if not reading.text:
+        return 0.0
+    return float(sum(characters) / len(characters)) if characters else float(reading.confidence)
+
+
+def _margin(reading: Reading, on_end: bool) -> float:
+    # Nothing but the letters tells which way text on end runs, however short it is.
+    if on_end or not reading.text:
+        return 0.0 if on_end else _MARGIN
+    letters = sum(char.isalnum() for char in reading.text)
+    return _SHORT_MARGIN if letters <= _SHORT else _MARGIN
+
+
+def _other_directions(crop: np.ndarray, on_end: bool) -> list[tuple[int, bool]]:
+    """Directions besides the one assumed: quarter turns anticlockwise, and whether to read as a stack."""
+    height, width = crop.shape[:2]
+    directions = [(2, False)]
+    if on_end:
+        directions.append((3, False))
+        if width >= _STACKABLE * height:
+            directions.append((3, True))
+    elif width < _NEARLY_SQUARE * height:
+        directions += [(1, False), (3, False)]
+    return directions
+
+
+def stands_on_end(polygon: np.ndarray) -> bool:
+    """Whether text within a polygon that starts at its top left corner, as `order_quad` sees it, runs up or down.
+
+    Args:
+        polygon: (K, 2) pixels, K >= 4, clockwise from the text's top left corner
+    """
+    from clip4str_plugin.geometry.text_strip import TextStrip
+
+    strip = TextStrip.of(polygon, "top-left")
+    (x0, y0), (x1, y1) = strip.end(0)[0], strip.end(1)[0]
+    return bool(abs(x1 - x0) < np.tan(np.radians(30)) * abs(y1 - y0))
+
+
+def turn_polygon(polygon: np.ndarray, turns: int) -> np.ndarray:
+    """Let a polygon start at the top left corner of the text after its crop was turned.
+
+    Args:
+        polygon: (K, 2), K even, clockwise from the corner that was taken for the top left one, half of the points
+            above the text and half below
+        turns: quarter turns anticlockwise that brought the crop upright, see `Oriented`
+
+    Returns:
+        the same points from another one on, (K, 2)
+
+    >>> turn_polygon(np.array([[0, 0], [9, 0], [9, 3], [0, 3]]), 2).tolist()
+    [[9, 3], [0, 3], [0, 0], [9, 0]]
+    """
+    half = len(polygon) // 2
+    # The corners lie at the start, half way along and just before both.
+    first = (0, half - 1, half, len(polygon) - 1)[turns % 4]
+    return np.roll(polygon, -first, axis=0)

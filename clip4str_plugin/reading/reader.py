@@ -1,0 +1,287 @@
+"""From pages to words in reading order: detect, cut lines into words, straighten, recognize, arrange."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clip4str_plugin.errors import Clip4StrError, DetectorError
+from clip4str_plugin.geometry.polygons import enclose
+from clip4str_plugin.page import Page, Word
+
+if TYPE_CHECKING:
+    from doctr.io import Document
+
+    from clip4str_plugin.model import CLIP4STR
+    from clip4str_plugin.reading.detectors import Detections, Detector
+    from clip4str_plugin.reading.orientation import Mode
+    from clip4str_plugin.reading.recognizer import Recognition, Recognizer
+    from clip4str_plugin.reading.words import Region
+
+__all__ = ["MIN_CONFIDENCE", "Reader"]
+
+logger = logging.getLogger(__name__)
+
+# Chosen on photos of streets and on forms: the embedded model's confidences are close to probabilities, and nine in ten
+# of the words it reads less surely than this are wrong or no text.
+MIN_CONFIDENCE = 0.5
+# The product of the characters' confidences falls with every one: longer words are held to the limit as if they had
+# so many.
+_LONG = 8
+
+
+class Reader:
+    """Reads pages from end to end.
+
+    A reader keeps no state between pages, so several threads may use one if its detector allows it.
+
+    >>> import numpy as np
+    >>> from clip4str_plugin import Reader
+    >>> document = Reader()([np.full((120, 300, 3), 255, np.uint8)])
+    >>> document.pages[0].dimensions
+    (120, 300)
+
+    Args:
+        detector: the name of an installed detector (see :func:`clip4str_plugin.load_detector`) or a detector.
+        recognizer: a recognizer, a model, or the name or file of one (see :func:`clip4str_plugin.load_model`), which
+            then computes in precision "auto" (see :func:`clip4str_plugin.model.engines.set_precision`).
+        orientation: which words are read again in other directions, the likeliest reading winning: ``"off"`` none;
+            ``"auto"`` those that stand on end or read badly; ``"on"`` all, at several times the cost.
+        min_confidence: words below it are left out: most of what a detector takes for text and is none is read so
+            badly. Words of over eight characters are held to it as if they had eight, since confidence, a product,
+            falls with every character. It depends on the model and on how its confidence is computed; 0 keeps all.
+        page_batch_size: how many pages the detector gets at a time, and whose words are read together; twice as many
+            are in memory.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        detector: str | Detector = "rapidocr",
+        recognizer: Recognizer | CLIP4STR | str | Path = "tiny",
+        *,
+        orientation: Mode = "auto",
+        min_confidence: float = MIN_CONFIDENCE,
+        page_batch_size: int = 2,
+    ) -> None:
+        from clip4str_plugin.reading.detectors import load_detector
+        from clip4str_plugin.reading.recognizer import as_recognizer
+
+        if orientation not in ("off", "auto", "on"):
+            raise ValueError(f"orientation is {orientation!r}; it must be 'off', 'auto' or 'on'")
+        if not 0 <= min_confidence <= 1:
+            raise ValueError(f"min_confidence is {min_confidence}; it must lie between 0 and 1")
+        if page_batch_size < 1:
+            raise ValueError(f"page_batch_size is {page_batch_size}; it must be at least 1")
+        self.detector = load_detector(detector)
+        named = {"precision": "auto"} if isinstance(recognizer, (str, Path)) else {}
+        self.recognizer = as_recognizer(recognizer, **named)
+        self.orientation = orientation
+        self.min_confidence = min_confidence
+        self.page_batch_size = page_batch_size
+
+    def __call__(self, pages: Iterable[np.ndarray], *, straight: bool = False) -> Document:
+        """Read pages into docTR's own document.
+
+        Args:
+            pages: uint8 RGB arrays (H, W, 3), of any sizes.
+            straight: whether words get upright boxes in place of four corners. Some of docTR's exports
+                (``export_as_xml``) take nothing else.
+
+        Returns:
+            a document with one page for each, geometry relative to the page's size, the detector's scores as
+            objectness.
+
+        Raises:
+            Clip4StrError: a page could not be read; use :meth:`stream` to go on with the others.
+        """
+        from doctr.io import Document
+
+        results = []
+        for index, page in enumerate(self.stream(pages)):
+            if page.error is not None:
+                raise Clip4StrError(f"page {index}: {page.error}")
+            results.append(page.to_doctr(index, straight=straight))
+        return Document(results)
+
+    def stream(self, pages: Iterable[np.ndarray]) -> Iterator[Page]:
+        """Read pages one after the other and give each as soon as it is done, in order.
+
+        While ``page_batch_size`` pages are read, their words sharing batches, a background thread takes as many from
+        ``pages``, runs the detector on them and straightens what it finds; memory holds no more pages than these. A
+        page that fails is given with its ``error`` and without words; the others are not affected.
+
+        Args:
+            pages: uint8 RGB arrays (H, W, 3), of any sizes.
+        """
+        from clip4str_plugin.prefetch import prefetch
+
+        drafts = self._prepare(iter(pages))
+        # One batch leaves nothing to overlap, and a thread would only add to the latency.
+        few = isinstance(pages, Sized) and len(pages) <= self.page_batch_size
+        for batch in drafts if few else prefetch(drafts):
+            yield from self._read(batch)
+            del batch
+
+    def _prepare(self, pages: Iterator[np.ndarray]) -> Iterator[list[_Draft]]:
+        while batch := list(islice(pages, self.page_batch_size)):
+            begin = time.perf_counter()
+            found = self._detect(batch)
+            seconds = (time.perf_counter() - begin) / len(batch)
+            yield [_draft(image, detections, seconds) for image, detections in zip(batch, found)]
+            del batch, found
+
+    def _detect(self, images: Sequence[np.ndarray]) -> list[Detections | Exception]:
+        """What the detector finds on each page, or why it fails on it."""
+        from clip4str_plugin.reading.detectors import check_page
+
+        try:
+            for image in images:
+                check_page(image)
+            found = self.detector(images)
+            if len(found) != len(images):
+                raise DetectorError(f"the detector gave {len(found)} results for {len(images)} pages")
+            return list(found)
+        except Exception as error:  # a detector may raise anything; one page must not cost the others
+            if len(images) == 1:
+                logger.debug("detection failed", exc_info=True)
+                return [error]
+        return [result for image in images for result in self._detect([image])]
+
+    def _read(self, drafts: list[_Draft]) -> list[Page]:
+        begin = time.perf_counter()
+        try:
+            found = self._recognize([draft.regions for draft in drafts])
+            seconds = (time.perf_counter() - begin) / max(1, sum(len(draft.regions) for draft in drafts))
+            return [
+                draft.page([p for p in pieces if self._keeps(p.reading)], seconds * len(draft.regions))
+                for draft, pieces in zip(drafts, found)
+            ]
+        except Exception as error:  # a recognizer may raise anything; one page must not cost the others
+            if len(drafts) == 1:
+                logger.debug("reading failed", exc_info=True)
+                return [Page(drafts[0].image, error=f"the text could not be read: {_one_line(error)}")]
+        return [page for draft in drafts for page in self._read([draft])]
+
+    def _keeps(self, reading: Recognition) -> bool:
+        length = len(reading.text)
+        return bool(length) and reading.confidence ** min(1.0, _LONG / length) >= self.min_confidence
+
+    def _recognize(self, pages: list[list[Region]]) -> list[list[_Piece]]:
+        """Read the crops of several pages together."""
+        from clip4str_plugin.reading.orientation import turn_polygon
+        from clip4str_plugin.reading.words import read_regions
+
+        regions = [region for page in pages for region in page]
+        settled = read_regions(pages, self.recognizer, self.orientation)
+        pieces = iter(
+            [
+                _Piece(turn_polygon(region.polygon, item.turns), region.score, item.reading)
+                for region, item in zip(regions, settled)
+            ]
+        )
+        return [list(islice(pieces, len(page))) for page in pages]
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """A word that was read, before it has its place on the page."""
+
+    polygon: np.ndarray
+    score: float
+    reading: Recognition
+
+
+@dataclass(eq=False)
+class _Draft:
+    """A page on its way: its words are detected and straightened, but not read."""
+
+    image: np.ndarray | None
+    regions: list[Region] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    error: str | None = None
+
+    def page(self, found: list[_Piece], seconds: float) -> Page:
+        """The page with the words that were read, given the seconds that took."""
+        if self.image is None or self.error is not None:
+            return Page(self.image, error=self.error)
+        words = _arrange(found, self.image.shape)
+        return Page(self.image, words, {**self.seconds, "recognize": seconds})
+
+
+def _draft(image: np.ndarray, detections: Detections | Exception, seconds: float) -> _Draft:
+    if isinstance(detections, Exception):
+        usable = image if isinstance(image, np.ndarray) and image.ndim == 3 else None
+        return _Draft(usable, error=f"no text could be detected: {_one_line(detections)}")
+    from clip4str_plugin.reading.words import cut_words
+
+    begin = time.perf_counter()
+    try:
+        regions = cut_words(image, detections)
+    except Exception as error:  # what a detector of others gives may be anything
+        logger.debug("straightening failed", exc_info=True)
+        return _Draft(image, error=f"the text could not be read: {_one_line(error)}")
+    return _Draft(image, regions, {"detect": seconds, "rectify": time.perf_counter() - begin})
+
+
+def _arrange(found: list[_Piece], shape: tuple[int, ...]) -> list[Word]:
+    """Put words into lines, lines into blocks, and all into reading order."""
+    from clip4str_plugin.reading.line_splitting import group_lines
+
+    if not found:
+        return []
+    lines = [[found[index] for index in line] for line in group_lines([piece.polygon for piece in found])]
+    blocks = _group_blocks([_surround([piece.polygon for piece in line]) for line in lines], shape)
+    numbered = [(block_number, index) for block_number, block in enumerate(blocks) for index in block]
+    return [
+        Word(
+            text=piece.reading.text,
+            confidence=piece.reading.confidence,
+            polygon=piece.polygon,
+            line=line_number,
+            block=block_number,
+            objectness=piece.score,
+            char_confidences=piece.reading.char_confidences,
+        )
+        for line_number, (block_number, index) in enumerate(numbered)
+        for piece in lines[index]
+    ]
+
+
+def _surround(polygons: list[np.ndarray]) -> np.ndarray:
+    """Four corners around the words of a line, as `_enclose` gives them."""
+    first, last = polygons[0], polygons[-1]
+    half = len(last) // 2
+    ends = np.stack([first[0], last[half - 1], last[half], first[-1]])
+    return enclose(np.concatenate(polygons), ends)
+
+
+def _group_blocks(quads: list[np.ndarray], shape: tuple[int, ...]) -> list[list[int]]:
+    """Group lines into blocks, both in reading order across columns, as docTR does.
+
+    Args:
+        quads: one a line, (4, 2) pixels.
+        shape: of the page, height and width first.
+
+    Returns:
+        for each block the indices of its lines.
+    """
+    from doctr.models.reading_order import resolve_reading_segments
+
+    height, width = shape[:2]
+    relative = [quad / (width, height) for quad in quads]
+    return resolve_reading_segments(relative, page_shape=(height, width), angle_geoms=relative)
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, Clip4StrError) and text else f"{type(error).__name__}: {text}".rstrip(": ")

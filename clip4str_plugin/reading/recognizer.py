@@ -1,0 +1,339 @@
+"""Word crops in, text and confidences out."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from PIL import Image
+
+from clip4str_plugin.errors import ImageError
+from clip4str_plugin.model.preprocess import Color, is_empty, normalize, resize
+from clip4str_plugin.prefetch import prefetch
+
+if TYPE_CHECKING:
+    from clip4str_plugin.model import CLIP4STR
+    from clip4str_plugin.model.engines import Precision
+
+__all__ = ["TALL", "Confidence", "Recognition", "Recognizer", "as_recognizer"]
+
+logger = logging.getLogger(__name__)
+
+Confidence = Literal["product", "mean", "min", "geometric"]
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What was read in one crop.
+
+    Attributes:
+        text: the characters, possibly none.
+        confidence: between 0 and 1; see ``confidence`` of :class:`Recognizer`.
+        char_confidences: the probability of each character of ``text``, between 0 and 1.
+    """
+
+    text: str
+    confidence: float
+    char_confidences: tuple[float, ...]
+
+
+_NOTHING = Recognition("", 0.0, ())
+
+# So many batches of crops are sorted by shape.
+_GROUPED = 8
+
+# Crops so many times as high as wide may show a word on end.
+TALL = 1.5
+# A single character that is as likely as this is no word on end, but narrow: turned, a 1 may read as two dots.
+_LETTER = 0.5
+
+
+class Recognizer:
+    """Reads word crops of any size, in batches, and gives one :class:`Recognition` for each, in order.
+
+    Crops are uint8 arrays (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), contiguous or not, or Pillow images; a fourth
+    channel is ignored. A crop without pixels reads as empty text with confidence 0. What is read in a crop depends
+    neither on the batch size nor on its neighbours.
+
+    A recognizer may be used from several threads at once.
+
+    Args:
+        model: from ``load_model``. It is put in evaluation mode and, where ``device`` or ``dtype`` say so, moved and
+            converted in place (as ``nn.Module.to`` does).
+        batch_size: crops in one pass through the model. When a GPU runs out of memory the size is halved, for good,
+            and reading goes on.
+        device: "cpu", "cuda", ...; None leaves the model where it is.
+        dtype: ``torch.float32`` or ``torch.bfloat16``; None leaves the model as it is.
+        confidence: how the confidence of a word follows from the probabilities of its characters: "product" as
+            published, including the probability that the word ends there; "mean", "min" or "geometric" (mean) of the
+            characters alone. For empty text "product" is the probability of an immediate end, the others are 0.
+        charset: the only characters that may be read, "0123456789" say. The others are excluded while decoding, so
+            that the probabilities are those among the characters left. None allows all the model knows.
+        on_error: what to do with a crop of a wrong type or shape: "raise" an ImageError that names its index, or read
+            it as "empty" (text "", confidence 0, a warning in the log).
+        precision: "fp32", "bf16", "int8" or "auto": how, and by which engine, the model computes from now on (see
+            :func:`clip4str_plugin.model.engines.set_precision`); None leaves it as it is. Not together with ``dtype``.
+        turn_tall: read crops at least 1.5 times as high as wide in three ways, as they are and turned by a quarter to
+            either side, and keep the likeliest reading. A narrow letter stays as it is. None does what the model's
+            configuration says.
+        early_exit: approximate and faster: words whose characters the visual branch all reads with at least this
+            probability are neither refined nor corrected by the cross-modal branch. None corrects all.
+
+    Raises:
+        ValueError: an argument is out of range, or ``charset`` holds characters the model does not know.
+
+    >>> import numpy as np
+    >>> from clip4str_plugin import Recognizer, load_model
+    >>> recognizer = Recognizer(load_model("tiny"), charset="0123456789")
+    >>> len(recognizer([np.zeros((32, 100, 3), np.uint8)] * 3))
+    3
+    """
+
+    def __init__(
+        self,
+        model: CLIP4STR,
+        batch_size: int = 32,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        confidence: Confidence = "product",
+        charset: str | None = None,
+        on_error: Literal["raise", "empty"] = "raise",
+        precision: Precision | None = None,
+        turn_tall: bool | None = None,
+        early_exit: float | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, is {batch_size}")
+        if confidence not in get_args(Confidence):
+            raise ValueError(f"confidence must be one of {', '.join(get_args(Confidence))}; is {confidence!r}")
+        if on_error not in ("raise", "empty"):
+            raise ValueError(f"on_error must be 'raise' or 'empty', is {on_error!r}")
+        if charset == "":
+            raise ValueError("charset is empty: name the characters to read, or None for all")
+        if precision is not None and dtype is not None:
+            raise ValueError(f"precision {precision!r} and dtype {dtype} both say how to compute: give one")
+        if early_exit is not None and not 0 <= early_exit <= 1:
+            raise ValueError(f"early_exit is a probability between 0 and 1, or None; is {early_exit}")
+        self.model = model.to(device=device, dtype=dtype).eval()
+        if precision is not None:
+            from clip4str_plugin.model.engines import set_precision
+
+            set_precision(self.model, precision)
+        self.batch_size = batch_size
+        self.confidence = confidence
+        self.charset = charset
+        self.on_error = on_error
+        # Models of others need not know it.
+        self.turn_tall = getattr(model.config, "turn_tall", False) if turn_tall is None else turn_tall
+        # Asked for only when wanted: models of others need not know it.
+        self._options: dict[str, Any] = {} if early_exit is None else {"early_exit": early_exit}
+        self._allowed = None if charset is None else model.tokenizer.class_mask(charset)
+        self._combine = _COMBINE[confidence]
+
+    def __call__(self, crops: Iterable[Any], color: Color = "rgb") -> list[Recognition]:
+        """Read all crops.
+
+        Args:
+            crops: the crops, as the class describes them.
+            color: channel order of arrays with three or four channels.
+
+        Returns:
+            one result a crop, in the same order.
+
+        Raises:
+            ImageError: a crop is unusable and ``on_error`` is "raise".
+        """
+        return list(self.stream(crops, color))
+
+    def stream(self, crops: Iterable[Any], color: Color = "rgb") -> Iterator[Recognition]:
+        """Read crops one batch after the other, and give each batch's results before the next is read.
+
+        Memory does not grow with the number of crops: two batches exist at a time. While a batch is read, a
+        background thread takes the next crops from ``crops`` and prepares them. Where all crops are there already (a
+        list), those of like shape, and so of about as many characters, share a batch, so that short words do not wait
+        for long ones; results then come for 8 batches at a time.
+
+        Args and errors are those of :meth:`__call__`.
+        """
+        if color not in get_args(Color):
+            raise ValueError(f"color must be 'rgb' or 'bgr', is {color!r}")
+        if isinstance(crops, (str, bytes, Image.Image)) or (isinstance(crops, np.ndarray) and crops.ndim != 4):
+            raise ImageError(f"crops is a single {type(crops).__name__}: pass a list or another iterable of crops")
+        batches = self._prepare(iter(crops), color, _GROUPED if isinstance(crops, Sequence) else 1)
+        # One batch leaves nothing to overlap, and a thread would only add to the latency.
+        small = isinstance(crops, Sized) and len(crops) <= self.batch_size
+        return self._read(batches if small else prefetch(batches))
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the model."""
+        return self._weight().device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating point type of the model."""
+        return self._weight().dtype
+
+    def _weight(self) -> torch.Tensor:
+        weights = (p for p in self.model.parameters() if p.is_floating_point())
+        return next(weights, torch.empty(0))
+
+    def _prepare(self, crops: Iterator[Any], color: Color, grouped: int) -> Iterator[_Batch]:
+        start = 0
+        while chunk := list(islice(crops, self.batch_size * grouped)):
+            results = _Results([_NOTHING] * len(chunk), [-1.0] * len(chunk))
+            views = [view for i, crop in enumerate(chunk) for view in self._views(i, crop)]
+            if grouped > 1:
+                views.sort(key=lambda view: view.elongation)
+            size = self.batch_size  # halved by the reading thread when memory runs out
+            for first in range(0, len(views), size):
+                images, shown = self._resize(chunk, views[first : first + size], start, color)
+                yield _Batch(images, shown, results, last=first + size >= len(views))
+                del images
+            start += len(chunk)
+
+    def _views(self, index: int, crop: Any) -> Iterator[_View]:
+        elongation = _elongation(crop)
+        yield _View(index, 0, elongation)
+        if self.turn_tall and 0 < elongation <= 1 / TALL:
+            yield _View(index, 1, 1 / elongation)
+            yield _View(index, 3, 1 / elongation)
+
+    def _resize(
+        self, chunk: Sequence[Any], views: Sequence[_View], start: int, color: Color
+    ) -> tuple[torch.Tensor, list[_View]]:
+        """Return the views of a chunk's crops that can be read, (n, 3, H, W) uint8, and which those are."""
+        config = self.model.config
+        images = np.empty((len(views), 3, *config.image_size), np.uint8)
+        shown: list[_View] = []
+        for view in views:
+            crop = chunk[view.crop]
+            if is_empty(crop):
+                continue
+            try:
+                images[len(shown)] = resize(_turned(crop, view.turns), config.image_size, color)
+            except ImageError as error:
+                if self.on_error == "raise":
+                    raise ImageError(f"crop {start + view.crop}: {error}") from error
+                if not view.turns:
+                    logger.warning("crop %d is read as empty: %s", start + view.crop, error)
+            else:
+                shown.append(view)
+        # Normalised only when its turn comes: a waiting batch is a quarter as large that way.
+        tensor = torch.from_numpy(images[: len(shown)])
+        return tensor.pin_memory() if self.device.type == "cuda" else tensor, shown
+
+    def _read(self, batches: Iterator[_Batch]) -> Iterator[Recognition]:
+        for images, shown, results, last in batches:
+            for view, (text, probs) in zip(shown, self._decode(images)):
+                likelihood, best = math.prod(probs) if text else 0.0, results.likelihoods[view.crop]
+                # A crop is read as it is before it is read turned: it is the less elongated one.
+                is_narrow_letter = len(results.recognitions[view.crop].text) == 1 and best > _LETTER
+                if view.turns and (is_narrow_letter or sum(map(str.isalnum, text)) < 2):
+                    continue
+                if likelihood > best:
+                    chars = probs[: len(text)]
+                    results.likelihoods[view.crop] = likelihood
+                    results.recognitions[view.crop] = Recognition(text, self._combine(chars, probs), chars)
+            del images
+            if last:
+                yield from results.recognitions
+
+    def _decode(self, images: torch.Tensor) -> list[tuple[str, tuple[float, ...]]]:
+        """Return text and probabilities (characters, then the end token if there is one) of each image."""
+        decoded: list[tuple[str, tuple[float, ...]]] = []
+        while len(decoded) < len(images):
+            part = images[len(decoded) : len(decoded) + self.batch_size]
+            try:
+                decoded += self._forward(part)
+                continue
+            except torch.OutOfMemoryError:
+                if len(part) == 1:
+                    raise
+            # Outside of the handler: the exception holds the frames, and they hold the memory to be freed.
+            self.batch_size = max(1, min(self.batch_size, len(part) // 2))
+            logger.warning("out of GPU memory with %d crops at a time: going on with %d", len(part), self.batch_size)
+            torch.cuda.empty_cache()
+        return decoded
+
+    @torch.inference_mode()
+    def _forward(self, images: torch.Tensor) -> list[tuple[str, tuple[float, ...]]]:
+        config, weight = self.model.config, self._weight()
+        images = images.to(weight.device, non_blocking=True)
+        images = normalize(images, config.mean, config.std, weight.dtype)
+        allowed = None if self._allowed is None else self._allowed.to(weight.device)
+        decoding = self.model.generate(images, allowed=allowed, complete=False, **self._options)
+        return self.model.tokenizer.decode(decoding.logits, decoding.lengths)
+
+
+def as_recognizer(source: Recognizer | CLIP4STR | str | Path, **options: Any) -> Recognizer:
+    """Return the recognizer a host is to use.
+
+    Args:
+        source: a recognizer, taken as it is; a model; or what :func:`clip4str_plugin.load_model` takes. Hosts name
+            their architectures in one flat list, so ``"clip4str_base16"`` is understood as ``"base16"``.
+        **options: for the recognizer that is built around a model, as in :class:`clip4str_plugin.Recognizer`.
+
+    Raises:
+        ValueError: options come with a recognizer that is built already.
+    """
+    from clip4str_plugin.model.checkpoint import load_model
+
+    if isinstance(source, (str, Path)):
+        name = str(source)
+        source = load_model(source if Path(name).exists() else name.removeprefix("clip4str_"))
+    if isinstance(source, torch.nn.Module):
+        return Recognizer(source, **options)
+    if options:
+        raise ValueError(f"{sorted(options)} are for a model or its name; the recognizer given is built already")
+    return source
+
+
+class _View(NamedTuple):
+    crop: int  # its place in its chunk
+    turns: int  # quarter turns anticlockwise
+    elongation: float  # width over height, turned
+
+
+class _Results(NamedTuple):
+    recognitions: list[Recognition]  # of a chunk's crops, to be filled; unreadable ones included
+    likelihoods: list[float]  # of these texts, 0 of an empty one; -1 where nothing has been read yet
+
+
+class _Batch(NamedTuple):
+    images: torch.Tensor  # (n, 3, H, W) uint8
+    shown: list[_View]  # what the n images show
+    results: _Results  # of the chunk
+    last: bool  # of its chunk
+
+
+def _turned(crop: Any, turns: int) -> Any:
+    if not turns:
+        return crop
+    return crop.rotate(90 * turns, expand=True) if isinstance(crop, Image.Image) else np.rot90(crop, turns)
+
+
+def _elongation(crop: Any) -> float:
+    """Width over height, which tells about how many characters a crop shows; 0.0 for what is no image."""
+    size: tuple[int, ...] = crop.size[::-1] if isinstance(crop, Image.Image) else getattr(crop, "shape", ())[:2]
+    if len(size) < 2 or not size[0]:
+        return 0.0
+    height, width = size
+    return width / height
+
+
+_Probabilities = Sequence[float]
+# Each takes the probabilities of the characters, and the same with that of the end token (where there is one).
+_COMBINE: dict[str, Callable[[_Probabilities, _Probabilities], float]] = {
+    "product": lambda chars, probs: math.prod(probs),
+    "mean": lambda chars, probs: sum(chars) / len(chars) if chars else 0.0,
+    "min": lambda chars, probs: min(chars, default=0.0),
+    "geometric": lambda chars, probs: math.prod(chars) ** (1 / len(chars)) if chars else 0.0,
+}

@@ -1,0 +1,99 @@
+"""Lines come apart at their blanks: dark and light ground, straight, tilted and curved."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from clip4str_plugin.reading.line_splitting import find_words, find_words_in, split_lines
+from clip4str_plugin.training.splitting import targets
+
+WORDS = ["Printed", "words", "with", "blanks"]
+WHOLE = [[0, 0], [460, 0], [460, 44], [0, 44]]
+
+
+def line(ground=255, ink=0, size=30):
+    """A page of one line, and the left and right end of each word on it."""
+    font = ImageFont.load_default(size)
+    page = Image.new("RGB", (460, 44), (ground,) * 3)
+    pen, x, spans = ImageDraw.Draw(page), 12.0, []
+    for word in WORDS:
+        left, _, right, _ = pen.textbbox((x, 2), word, font=font)
+        pen.text((x, 2), word, font=font, fill=(ink,) * 3)
+        spans.append((left, right))
+        x += font.getlength(word) + 0.35 * size
+    return np.asarray(page), spans
+
+
+@pytest.mark.parametrize(("ground", "ink"), [(255, 0), (20, 230), (120, 165)])
+def test_words_are_split_at_blanks(ground, ink):
+    page, spans = line(ground, ink)
+    (words,) = split_lines(page, [WHOLE])
+    assert len(words) == len(spans)
+    for word, (left, right) in zip(words, spans):
+        assert word.shape == (4, 2)
+        assert word.dtype == np.float32
+        assert abs(word[:, 0].min() - left) < 7
+        assert abs(word[:, 0].max() - right) < 7
+
+
+def test_a_line_does_not_depend_on_its_neighbours_in_the_batch():
+    crop, _ = line()
+    others = [crop[:, :100], crop[:20, :50], np.tile(crop, (1, 3, 1))]
+    alone = find_words(crop)
+    assert np.abs(np.subtract(find_words_in([others[0], crop, *others])[1], alone)).max() < 0.02
+
+
+@pytest.mark.parametrize("shape", [(44, 460), (44, 460, 1), (44, 460, 4)])
+def test_channels(shape):
+    crop = np.resize(line()[0][..., 0][..., None].repeat(shape[2] if len(shape) > 2 else 1, axis=2), shape)
+    assert len(find_words(crop)) == len(WORDS)
+
+
+def test_an_empty_line_stays_whole():
+    (words,) = split_lines(np.full((44, 460, 3), 200, np.uint8), [WHOLE])
+    assert len(words) >= 1
+    assert all(np.isfinite(word).all() for word in words)
+
+
+def test_no_lines():
+    assert split_lines(np.zeros((5, 5, 3), np.uint8), []) == []
+
+
+def test_what_the_network_learns():
+    covered, weight = targets([(1.0, 3.5), (4.0, 6.0)], 8)
+    # A blank of half an answer is shown as two and a half.
+    np.testing.assert_allclose(covered, [0, 1, 0.5, 0, 0, 1, 0, 0])
+    assert weight[3] > weight[1] > weight[0]
+
+
+def test_a_line_without_words_teaches_blanks():
+    covered, weight = targets([], 8)
+    assert not covered.any()
+    assert (weight > 0).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("ground", ["flat", "noise", "gradient", "edge", "bricks"])
+def test_a_wide_crop_without_text_does_not_shrink_to_a_sliver(ground, seed):
+    rng = np.random.default_rng(seed)
+    crop = np.full((40, 900), 128, np.uint8)
+    if ground == "noise":
+        crop = rng.integers(90, 160, crop.shape, dtype=np.uint8)
+    elif ground == "gradient":
+        crop[:] = np.linspace(30, 220, crop.shape[1]).astype(np.uint8)
+    elif ground == "edge":  # a single post in front of a wall
+        place = rng.integers(100, 800)
+        crop[:, place : place + 9] = 20
+    elif ground == "bricks":
+        crop[::13] = 60
+        crop[:, :: rng.integers(20, 60)] = 60
+    covered = sum(right - left for left, right in find_words(crop))
+    assert covered >= 0.15
+
+
+def test_one_short_word_in_a_wide_line_is_not_lost():
+    crop = np.full((40, 900, 3), 240, np.uint8)
+    crop[:, 300:760] = line()[0][2:42]
+    words = find_words(crop)
+    assert words[0][0] <= 315 / 900
+    assert words[-1][1] >= 600 / 900

@@ -57,23 +57,6 @@ def test_greedy_predicts_from_its_own_prefix(search, memory, decoder):
 
 
 @torch.inference_mode()
-def test_steps_of_fixed_shape_find_the_same(decoder, search, memory):
-    fixed = Search(decoder, BOS, EOS, POSITIONS, fixed_steps=True)
-    for rows in (slice(None), slice(3, 9), slice(None)):  # buffers are used again, and must hold nothing over
-        part = [(k[rows], v[rows]) for k, v in memory]
-        expected, lengths = search.greedy(part)
-        logits, found = fixed.greedy(part)
-        assert found.tolist() == lengths.tolist()
-        torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
-    given = torch.full((24,), 3)
-    torch.testing.assert_close(fixed.greedy(memory, given)[0], search.greedy(memory, given)[0], atol=1e-4, rtol=1e-4)
-    forbidden = torch.zeros(12, dtype=torch.bool)
-    forbidden[3:9] = True
-    logits, _ = Search(decoder, BOS, EOS, POSITIONS, forbidden=forbidden, fixed_steps=True).greedy(memory)
-    assert not forbidden[logits.argmax(-1)].any()
-
-
-@torch.inference_mode()
 @pytest.mark.parametrize("between", [1, 4, 100])
 def test_rare_checks_for_the_end_change_nothing(search, memory, monkeypatch, between):
     logits, lengths = search.greedy(memory)

@@ -7,8 +7,7 @@ Vision-Language Model", IEEE Transactions on Image Processing, 2024.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,35 +15,13 @@ from torch import Tensor, nn
 from clip4str_plugin.model.adaptation import build_adapter
 from clip4str_plugin.model.charset import CharsetFilter, Tokenizer
 from clip4str_plugin.model.config import CLIP4STRConfig
+from clip4str_plugin.model.cuda_graphs import GraphDecoder
 from clip4str_plugin.model.decoder import Decoder, KeysValues, select_rows
 from clip4str_plugin.model.encoders import build_clip, caption_tokens, image_tokens
-from clip4str_plugin.model.search import Search
+from clip4str_plugin.model.search import Decoding, Search
 from clip4str_plugin.model.text_towers import build_caption_tokenizer
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = ["CLIP4STR", "Decoding", "Encoders"]
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """What a batch of N crops was read as.
-
-    Attributes:
-        logits: (N, T, C) scores of the cross-modal branch (of the visual one in a model that has no other).
-        lengths: (N,) positions of each row that were decoded; beyond them ``logits`` hold a certain end token.
-        visual_logits: (N, T, C) scores of the visual branch.
-        visual_lengths: (N,) its decoded positions.
-        captions: what the text encoder was given, one tuple of N captions for each of its calls; "" for crops that
-            left early.
-    """
-
-    logits: Tensor
-    lengths: Tensor
-    visual_logits: Tensor
-    visual_lengths: Tensor
-    captions: tuple[tuple[str, ...], ...]
 
 
 class Encoders(Protocol):
@@ -74,7 +51,8 @@ class CLIP4STR(nn.Module):
         tokenizer: maps text to token ids and logits to text.
         caption_tokenizer: maps captions to the text encoder's ids.
         engine: what computes the two encoders instead of PyTorch; see ``engines.set_precision``.
-        fixed_steps: decode in steps that a GPU can replay as a graph; see there as well.
+        cuda_graphs: whether decoding is replayed as CUDA graphs where it can be; None for on a GPU. On the CPU, True runs
+            the same operations one after another.
     """
 
     def __init__(self, config: CLIP4STRConfig) -> None:
@@ -85,7 +63,8 @@ class CLIP4STR(nn.Module):
         self.caption_tokenizer = build_caption_tokenizer(config)
         self.clip_model = build_clip(config)
         self.engine: Encoders | None = None
-        self.fixed_steps = False
+        self.cuda_graphs: bool | None = None
+        self.graph_decoder = GraphDecoder()
         self.adapter = build_adapter(config)
         self.visual_decoder = self._decoder(config.visual_width)
         if config.cross_branch:
@@ -127,7 +106,10 @@ class CLIP4STR(nn.Module):
 
     def encode_text(self, captions: Sequence[str]) -> Tensor:
         """Return the text encoder's tokens, (N, context_length, D), for captions as they are given."""
-        ids = self.caption_tokenizer(captions, device=self.device)
+        return self.text_tokens(self.caption_tokenizer(captions, device=self.device))
+
+    def text_tokens(self, ids: Tensor) -> Tensor:
+        """Return the text encoder's tokens for token ids, (N, context_length) int64, of captions."""
         if self.config.raw_token_memory:
             return self.clip_model.token_embedding(ids)
         if self.engine is not None:
@@ -191,7 +173,8 @@ class CLIP4STR(nn.Module):
             refine_iters: as in ``forward``.
             allowed: (C,) bool, the classes that may be predicted (see ``Tokenizer.class_mask``).
             complete: False saves refining most positions beyond the first end token of each crop; their logits are
-                then those of a certain end token, and texts and probabilities are the same.
+                then those of a certain end token, and texts and probabilities are the same. CUDA graphs refine all, but
+                leave the captions on the GPU.
             early_exit: approximate and faster: crops that the visual branch reads with at least this probability for
                 each character and the end are neither refined nor shown to the cross-modal branch; their result is the
                 visual branch's first reading. None reads all crops in full.
@@ -206,9 +189,11 @@ class CLIP4STR(nn.Module):
 
         def search(decoder: Decoder) -> Search:
             ids = self.tokenizer
-            return Search(decoder, ids.bos_id, ids.eos_id, positions, max_length is None, forbidden, self.fixed_steps)
+            return Search(decoder, ids.bos_id, ids.eos_id, positions, max_length is None, forbidden)
 
         memory = self.encode_image(images)
+        if max_length is None and early_exit is None and len(images) and self._takes_graphs(memory.device):
+            return self.graph_decoder.decode(self, memory, forbidden, refine_iters, complete)
         visual_memory = self.visual_decoder.memory_keys_values(memory)
         visual_search = search(self.visual_decoder)
         first = visual_search.greedy if self.config.decode_ar else visual_search.parallel
@@ -266,6 +251,10 @@ class CLIP4STR(nn.Module):
             cross = cross_search.refine(cross_memory.keys_values, cross, lengths, complete)
             lengths = torch.full_like(lengths, positions)
         return Decoding(cross, lengths, visual, visual_lengths, tuple(tuple(c) for c in captions))
+
+    def _takes_graphs(self, device: torch.device) -> bool:
+        wanted = device.type == "cuda" if self.cuda_graphs is None else self.cuda_graphs
+        return wanted and not torch.is_grad_enabled() and not self.training and self.graph_decoder.can_decode(self)
 
     def _check(self, images: Tensor) -> None:
         expected = (3, *self.config.image_size)

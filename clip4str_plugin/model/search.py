@@ -8,12 +8,31 @@ import torch
 from torch import Tensor
 
 from clip4str_plugin.model.decoder import Decoder, KeysValues, select_rows
-from clip4str_plugin.model.fixed_steps import FixedSteps
 
-__all__ = ["Search"]
+__all__ = ["Decoding", "Search"]
 
 # Asking a GPU whether texts have ended makes it wait for the host, so it is asked only every few steps.
 _STEPS_BETWEEN_CHECKS = {"cpu": 1, "cuda": 8}
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What a batch of N crops was read as.
+
+    Attributes:
+        logits: (N, T, C) scores of the cross-modal branch (of the visual one in a model that has no other).
+        lengths: (N,) positions of each row that were decoded; beyond them ``logits`` hold a certain end token.
+        visual_logits: (N, T, C) scores of the visual branch.
+        visual_lengths: (N,) its decoded positions.
+        captions: what the text encoder was given, one tuple of N captions for each of its calls; "" for crops that
+            left early. Empty where CUDA graphs decode and only the texts are wanted: the captions stay on the GPU.
+    """
+
+    logits: Tensor
+    lengths: Tensor
+    visual_logits: Tensor
+    visual_lengths: Tensor
+    captions: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -30,7 +49,6 @@ class Search:
         positions: T, the longest text plus its end token.
         early_stop: a crop's length ends with its first end token; otherwise every crop takes all positions.
         forbidden: (C,) bool, classes never to be predicted.
-        fixed_steps: decode step by step with shapes that never change, see ``fixed_steps.FixedSteps``.
     """
 
     decoder: Decoder
@@ -39,7 +57,6 @@ class Search:
     positions: int
     early_stop: bool = True
     forbidden: Tensor | None = None
-    fixed_steps: bool = False
 
     def greedy(self, memory: list[KeysValues], lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Decode one position after another; crops that have ended leave the batch.
@@ -51,8 +68,6 @@ class Search:
         Returns:
             logits (N, longest length, C) and the lengths.
         """
-        if self.fixed_steps and len(memory[0][0]):
-            return self._greedy_in_fixed_steps(memory, lengths)
         n, device = len(memory[0][0]), memory[0][0].device
         own_lengths = lengths is None
         lengths = torch.full((n,), self.positions, device=device) if lengths is None else lengths
@@ -71,29 +86,13 @@ class Search:
                 # Copying the survivors costs as much as a step, so a few ended crops are carried along.
                 if len(alive) < 0.875 * len(rows):
                     rows, tokens, state = rows[alive], tokens[alive], state.select(alive)
-            step_logits = self._restrict(self.decoder.step(tokens, state))
+            step_logits = self.restrict(self.decoder.step(tokens, state))
             logits[rows, i] = step_logits
             tokens = step_logits.argmax(-1)
             if own_lengths and self.early_stop:
                 ended = (tokens == self.eos_id) & (lengths[rows] > i)
                 lengths[rows] = torch.where(ended, i + 1, lengths[rows])
-        return self._cut(logits, lengths), lengths
-
-    def _greedy_in_fixed_steps(self, memory: list[KeysValues], lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-        steps = FixedSteps.of(self.decoder, memory, self.bos_id, self.forbidden)
-        logits = self.blank(len(steps.tokens), self.positions, steps.logits)
-        ended = torch.zeros_like(steps.tokens, dtype=torch.bool)
-        between = _STEPS_BETWEEN_CHECKS.get(logits.device.type, 1)
-        last = self.positions if lengths is None else int(lengths.max())
-        for i in range(last):
-            if lengths is None and self.early_stop and i % between == 0 and bool(ended.all()):
-                break
-            steps.advance(self.decoder)
-            logits[:, i] = steps.logits
-            ended |= steps.tokens == self.eos_id
-        if lengths is None:
-            lengths = self._ends(logits) if self.early_stop else torch.full_like(steps.tokens, self.positions)
-        return self._cut(logits, lengths), lengths
+        return self._trim(logits, lengths), lengths
 
     def check(self, memory: list[KeysValues], guess: Tensor, lengths: Tensor) -> Tensor:
         """Decode like ``greedy`` when the tokens it will find are almost known: same result, fewer passes.
@@ -111,17 +110,11 @@ class Search:
             logits (N, L, C).
         """
         n, length = guess.shape
-        index = torch.arange(length, device=guess.device)
-        causal = index <= index[:, None]
         logits = self.blank(n, length, memory[0][0])
         rows = torch.arange(n, device=guess.device)
         first = True
         while len(rows):
-            begin = guess.new_full((len(rows), 1), self.bos_id)
-            found = self._restrict(self.decoder(torch.cat([begin, guess[:, :-1]], dim=1), memory, causal, causal))
-            better = found.argmax(-1)
-            # A crop's last token is nobody's context.
-            wrong = ((better != guess) & (index < lengths[rows][:, None] - 1)).any(1)
+            found, better, wrong = self.verify(memory, guess, lengths[rows])
             right, left = (~wrong).nonzero()[:, 0], wrong.nonzero()[:, 0]
             logits[rows[right]] = found[right]
             if len(left) == 0:
@@ -133,7 +126,27 @@ class Search:
                 logits[rows, : rest.shape[1]] = rest
                 break
             first = False
-        return self._cut(logits, lengths)
+        return self._trim(logits, lengths)
+
+    def verify(self, memory: list[KeysValues], guess: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Predict every position in one causal pass, given the guessed tokens before it.
+
+        Args:
+            memory: as in ``greedy``.
+            guess: (N, L) int64 tokens.
+            lengths: (N,) positions of each crop.
+
+        Returns:
+            logits (N, L, C), the tokens they predict (N, L), and (N,) bool, True where a guess was wrong that other
+            positions depend on. Otherwise the logits are those of ``greedy``; a better guess are the tokens always.
+        """
+        index = torch.arange(guess.shape[1], device=guess.device)
+        causal = index <= index[:, None]
+        begin = guess.new_full((len(guess), 1), self.bos_id)
+        found = self.restrict(self.decoder(torch.cat([begin, guess[:, :-1]], dim=1), memory, causal, causal))
+        better = found.argmax(-1)
+        # A crop's last token is nobody's context.
+        return found, better, ((better != guess) & (index < lengths[:, None] - 1)).any(1)
 
     def parallel(self, memory: list[KeysValues], lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Decode all positions in one pass from the begin token alone.
@@ -144,13 +157,16 @@ class Search:
 
         Args and result are those of ``greedy``.
         """
-        n = len(memory[0][0])
-        tokens = torch.full((n, 1), self.bos_id, device=memory[0][0].device)
-        visible = torch.ones(self.positions, 1, dtype=torch.bool, device=tokens.device)
-        logits = self._restrict(self.decoder(tokens, memory, visible, visible[:1], slice(self.positions)))
+        logits = self.parallel_logits(memory)
         if lengths is None:
-            lengths = self._ends(logits) if self.early_stop else torch.full_like(tokens[:, 0], self.positions)
-        return self._cut(logits, lengths), lengths
+            lengths = self.ends(logits) if self.early_stop else torch.full_like(self.ends(logits), self.positions)
+        return self._trim(logits, lengths), lengths
+
+    def parallel_logits(self, memory: list[KeysValues]) -> Tensor:
+        """Return the logits (N, T, C) of ``parallel``, also those beyond the end of the texts."""
+        tokens = torch.full((len(memory[0][0]), 1), self.bos_id, device=memory[0][0].device)
+        visible = torch.ones(self.positions, 1, dtype=torch.bool, device=tokens.device)
+        return self.restrict(self.decoder(tokens, memory, visible, visible[:1], slice(self.positions)))
 
     def refine(self, memory: list[KeysValues], logits: Tensor, lengths: Tensor, complete: bool = True) -> Tensor:
         """Predict every position again, seeing all characters found before but its own (cloze).
@@ -190,9 +206,10 @@ class Search:
         others = index[: tokens.shape[1]] != index[:, None] + 1  # T, L
         mask = others & visible[:, None, None, :]  # N, 1, T, L
         content_mask = mask[:, :, : tokens.shape[1]]
-        return self._restrict(self.decoder(tokens, memory, mask[:, :, start:stop], content_mask, slice(start, stop)))
+        return self.restrict(self.decoder(tokens, memory, mask[:, :, start:stop], content_mask, slice(start, stop)))
 
-    def _restrict(self, logits: Tensor) -> Tensor:
+    def restrict(self, logits: Tensor) -> Tensor:
+        """Return the logits as float32, without the forbidden classes."""
         logits = logits.float()  # autocast gives others
         return logits if self.forbidden is None else logits.masked_fill(self.forbidden, float("-inf"))
 
@@ -209,14 +226,16 @@ class Search:
         probabilities = logits.softmax(-1).amax(-1).masked_fill(index >= lengths[:, None], 1.0)
         return probabilities.amin(1) if logits.shape[1] else probabilities.new_zeros(len(logits))
 
-    def _ends(self, logits: Tensor) -> Tensor:
+    def ends(self, logits: Tensor) -> Tensor:
         """Return (N,) the positions up to the first end token."""
         is_end = logits.argmax(-1) == self.eos_id
         return torch.where(is_end.any(1), is_end.int().argmax(1) + 1, logits.shape[1])
 
-    def _cut(self, logits: Tensor, lengths: Tensor) -> Tensor:
+    def _trim(self, logits: Tensor, lengths: Tensor) -> Tensor:
         """Blank what lies beyond each crop's length, and drop what lies beyond the longest."""
-        longest = int(lengths.max()) if len(lengths) else 0
-        logits = logits[:, :longest]
-        beyond = torch.arange(longest, device=logits.device) >= lengths[:, None]
+        return self.cut(logits[:, : int(lengths.max()) if len(lengths) else 0], lengths)
+
+    def cut(self, logits: Tensor, lengths: Tensor) -> Tensor:
+        """Blank what lies beyond each crop's length."""
+        beyond = torch.arange(logits.shape[1], device=logits.device) >= lengths[:, None]
         return torch.where(beyond[..., None], self.blank(1, 1, logits), logits)

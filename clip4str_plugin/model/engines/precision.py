@@ -54,8 +54,8 @@ def set_precision(
         model: in float32, evaluation mode and on its device. Where decoders compute in bfloat16, its weights are
             rounded to that.
         precision: as above.
-        engine: "openvino" or "torch" to insist on one; "cuda_graphs" for PyTorch with decoding steps that are replayed
-            as CUDA graphs (opt-in, since no GPU has measured it yet).
+        engine: "openvino", "torch" or "cuda_graphs" to insist on one. "cuda_graphs", PyTorch with decoding that is
+            replayed as CUDA graphs, is what "auto" takes on a GPU; "torch" launches every operation on its own.
         calibration: for ``int8``, crops (as a Recognizer takes them) like those to be read; the range of the
             activations is measured on them. By default words are rendered.
 
@@ -89,7 +89,7 @@ def set_precision(
         chosen = "bf16" if large and _computes_in_bf16(model.device) else "fp32"
 
     model.engine = None
-    model.fixed_steps = engine == "cuda_graphs"
+    model.cuda_graphs = {"torch": False, "cuda_graphs": True}.get(engine)
     if use_openvino:
         from clip4str_plugin.model.engines.openvino import OpenVinoEncoders
 

@@ -35,6 +35,8 @@ class CaptionGraph(nn.Module):
         tokenizer: of the model.
         caption_tokenizer: of the model.
         config: of the model.
+        unrolled: merge as often as the longest caption may need, rather than in a loop that looks whether it is done,
+            which a CUDA graph cannot hold.
 
     Raises:
         ValueError: the caption charset holds more than ASCII letters and digits.
@@ -45,8 +47,15 @@ class CaptionGraph(nn.Module):
     keys: Tensor
     merged: Tensor
 
-    def __init__(self, tokenizer: Tokenizer, caption_tokenizer: CaptionTokenizer, config: CLIP4STRConfig) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        caption_tokenizer: CaptionTokenizer,
+        config: CLIP4STRConfig,
+        unrolled: bool = False,
+    ) -> None:
         super().__init__()
+        self.unrolled = unrolled
         strange = sorted(c for c in config.caption_charset if not (c.isascii() and c.isalnum()))
         if strange:
             raise ValueError(
@@ -111,9 +120,6 @@ class CaptionGraph(nn.Module):
         index = torch.arange(symbols.shape[1], device=symbols.device)
         never = _FIRST_MERGE + self.vocab_size
 
-        def found_one(symbols: Tensor, count: Tensor, hit: Tensor) -> Tensor:
-            return hit.any()
-
         def merge(symbols: Tensor, count: Tensor, hit: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             following = torch.cat([symbols[:, 1:], torch.zeros_like(symbols[:, :1])], 1)
             pairs = symbols * self.vocab_size + following  # N, T
@@ -127,8 +133,12 @@ class CaptionGraph(nn.Module):
             symbols = torch.where(hit & (index == place), best, torch.where(hit & (index > place), following, symbols))
             return symbols, count - hit[:, 0].to(count.dtype), hit
 
-        start = torch.ones_like(symbols[:, :1], dtype=torch.bool)
-        symbols, count, _ = while_loop(found_one, merge, (symbols, count, start))
+        hit = torch.ones_like(symbols[:, :1], dtype=torch.bool)
+        if self.unrolled:
+            for _ in range(symbols.shape[1] - 1):
+                symbols, count, hit = merge(symbols, count, hit)
+            return symbols, count
+        symbols, count, _ = while_loop(lambda symbols, count, hit: hit.any(), merge, (symbols, count, hit))
         return symbols, count
 
 

@@ -1,4 +1,4 @@
-"""Decoding in fixed shapes gives what decoding crop by crop gives; on a GPU the same tests capture and replay graphs."""
+"""Decoding in fixed shapes gives what decoding crop by crop gives; on a GPU these tests capture and replay graphs."""
 
 import copy
 import pickle

@@ -20,9 +20,9 @@ from clip4str_plugin import Recognizer, load_model
 from clip4str_plugin.cli import main
 from clip4str_plugin.errors import ExportError
 from clip4str_plugin.export import export_onnx, export_onnxtr, export_programs, resizes_rows_first
-from clip4str_plugin.model.caption_graph import CaptionGraph
 from clip4str_plugin.export.onnx_recognizer import CaptionEncoder, OnnxRecognition, OnnxRecognizer, _is_on_end, resize
 from clip4str_plugin.model.caption import CaptionTokenizer
+from clip4str_plugin.model.caption_graph import CaptionGraph
 from clip4str_plugin.model.config import CHARSET_94
 
 TOLERANCE = 2e-4

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch._higher_order_ops import while_loop
 
-from clip4str_plugin.model.caption_graph import CaptionGraph
 from clip4str_plugin.model.caption import CaptionTokenizer
+from clip4str_plugin.model.caption_graph import CaptionGraph
 from clip4str_plugin.model.encoders import caption_tokens
 
 if TYPE_CHECKING:

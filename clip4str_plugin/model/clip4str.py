@@ -51,8 +51,8 @@ class CLIP4STR(nn.Module):
         tokenizer: maps text to token ids and logits to text.
         caption_tokenizer: maps captions to the text encoder's ids.
         engine: what computes the two encoders instead of PyTorch; see ``engines.set_precision``.
-        cuda_graphs: whether decoding is replayed as CUDA graphs where it can be; None for on a GPU. On the CPU, True runs
-            the same operations one after another.
+        cuda_graphs: whether decoding is replayed as CUDA graphs where it can be; None for on a GPU. On the CPU, True
+            runs the same operations one after another.
     """
 
     def __init__(self, config: CLIP4STRConfig) -> None:

@@ -31,9 +31,8 @@ class Reader:
         self.word_confidence = confidence
         self.char_confidence = char_confidence
         self.shapes = []
-        # Adapters of torch hosts move the model and look up how long words may be.
-        self.model = torch.nn.Linear(1, 1)
-        self.model.config = SimpleNamespace(max_label_length=25)
+        self.model = torch.nn.Linear(1, 1)  # adapters of torch hosts move it
+        self.config = SimpleNamespace(max_label_length=25)
 
     def __call__(self, crops, color="rgb"):
         return list(self.stream(crops, color))

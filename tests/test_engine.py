@@ -100,6 +100,8 @@ def test_bf16_of_torch(golden_checkpoint, golden_images):
     assert model.dtype == torch.bfloat16
     with torch.inference_mode():
         assert model(golden_images).dtype == torch.float32
+    with pytest.raises(EngineError, match="load it anew for fp32"):
+        set_precision(model, "fp32", "torch")
 
 
 @pytest.mark.parametrize(

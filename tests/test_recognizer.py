@@ -155,6 +155,17 @@ def test_gpu(golden_checkpoint, golden_crops, dtype):
     assert len(found) == len(expected)
 
 
+def test_conversions_leave_the_model_of_others_alone():
+    model = ShadeReader()
+    first = Recognizer(model)
+    rounded = Recognizer(model, dtype=torch.bfloat16)
+    assert (first.dtype, rounded.dtype) == (torch.float32, torch.bfloat16)
+    assert texts(first([shade(2)])) == texts(rounded([shade(2)])) == ["aa"]
+    same = Recognizer(model, device="cpu")
+    assert same.model is not model
+    assert same.model.weight.data_ptr() == model.weight.data_ptr(), "weights that stay are shared"
+
+
 # ---- batches, order, memory --------------------------------------------------------------------------------
 
 

@@ -1,11 +1,16 @@
 """The CLIP4STR model: configuration, charset, encoders, decoder and weight files.
 
-Nothing here reads images: crops arrive as normalised tensors.
+Nothing here reads images: crops arrive as normalised tensors. The names below are resolved on first use, so that
+configurations and charsets can be had without PyTorch.
 """
 
-from clip4str_plugin.model.checkpoint import available_models, load_model, save_pretrained
-from clip4str_plugin.model.clip4str import CLIP4STR, Decoding
-from clip4str_plugin.model.config import GEOMETRIES, CLIP4STRConfig, clip_config
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clip4str_plugin.model.checkpoint import available_models, load_model, save_pretrained
+    from clip4str_plugin.model.clip4str import CLIP4STR, Decoding
+    from clip4str_plugin.model.config import GEOMETRIES, CLIP4STRConfig, clip_config
 
 __all__ = [
     "CLIP4STR",
@@ -17,3 +22,22 @@ __all__ = [
     "load_model",
     "save_pretrained",
 ]
+
+_HOME = {
+    "CLIP4STR": "clip4str",
+    "Decoding": "clip4str",
+    "GEOMETRIES": "config",
+    "CLIP4STRConfig": "config",
+    "clip_config": "config",
+    "available_models": "checkpoint",
+    "load_model": "checkpoint",
+    "save_pretrained": "checkpoint",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 __all__ = ["CharsetFilter", "Tokenizer"]
 
@@ -41,6 +43,8 @@ class Tokenizer:
         Raises:
             ValueError: a label holds a character outside the charset.
         """
+        import torch
+
         rows = []
         for label in labels:
             try:
@@ -91,6 +95,8 @@ class Tokenizer:
         Raises:
             ValueError: a character is not in the charset.
         """
+        import torch
+
         unknown = sorted(set(characters) - set(self.charset))
         if unknown:
             raise ValueError(f"characters {unknown} are not in the model's charset")

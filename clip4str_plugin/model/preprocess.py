@@ -7,12 +7,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from PIL import Image
 
 from clip4str_plugin.errors import ImageError
 
 if TYPE_CHECKING:
+    import torch
+
     from clip4str_plugin.model.config import CLIP4STRConfig
 
 __all__ = ["Color", "is_empty", "normalize", "preprocess", "resize"]
@@ -39,6 +40,8 @@ def preprocess(crops: Sequence[Any], config: CLIP4STRConfig, color: Color = "rgb
     >>> preprocess([np.zeros((31, 100, 3), np.uint8)], clip_config(**GEOMETRIES["base16"])).shape
     torch.Size([1, 3, 224, 224])
     """
+    import torch
+
     batch = np.empty((len(crops), 3, *config.image_size), np.uint8)
     index = 0
     try:
@@ -90,7 +93,7 @@ def normalize(
     batch: torch.Tensor,
     mean: Sequence[float],
     std: Sequence[float],
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
 ) -> torch.Tensor:
     """Return ``(batch / 255 - mean) / std``, computed in float32 and rounded to ``dtype`` once.
 
@@ -101,11 +104,14 @@ def normalize(
         batch: (N, 3, H, W) uint8.
         mean: one number a channel, range 0-1.
         std: one number a channel, range 0-1.
-        dtype: of the result; float32, bfloat16 or float16.
+        dtype: of the result; float32 (if None), bfloat16 or float16.
 
     Returns:
         (N, 3, H, W), on the device of ``batch``.
     """
+    import torch
+
+    dtype = dtype or torch.float32
     table = _table(tuple(mean), tuple(std), dtype)
     if batch.device.type != "cpu":
         channels = torch.arange(3, device=batch.device).view(1, 3, 1, 1)
@@ -124,11 +130,15 @@ def normalize(
 @lru_cache(maxsize=16)
 def _table(mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype) -> torch.Tensor:
     """Return (3, 256): the normalised value of every uint8 level of each channel."""
+    import torch
+
     levels = torch.arange(256, dtype=torch.uint8).float().div(255)
     return ((levels - torch.tensor(mean).view(3, 1)) / torch.tensor(std).view(3, 1)).to(dtype)
 
 
 def _as_numpy(tensor: torch.Tensor) -> np.ndarray:
+    import torch
+
     # numpy has no bfloat16; a lookup only moves bits, so that any type of the same width will do.
     return tensor.view(torch.int16).numpy() if tensor.element_size() == 2 else tensor.numpy()
 

@@ -69,7 +69,7 @@ def read_long_words(
 
 def longest_text(recognizer: Any) -> int:
     """The most characters a recognizer says: what the configuration of its model tells, 25 where it has none."""
-    config = getattr(getattr(recognizer, "model", None), "config", None)
+    config = getattr(recognizer, "config", None)
     return int(getattr(config, "max_label_length", 25))
 
 

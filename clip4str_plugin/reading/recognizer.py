@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
-import torch
 from PIL import Image
 
 from clip4str_plugin.errors import ImageError
-from clip4str_plugin.model.preprocess import Color, is_empty, normalize, resize
+from clip4str_plugin.model.preprocess import Color, is_empty, resize
 from clip4str_plugin.prefetch import prefetch
 
 if TYPE_CHECKING:
-    from clip4str_plugin.model import CLIP4STR
+    import torch
+
+    from clip4str_plugin.model.clip4str import CLIP4STR
     from clip4str_plugin.model.engines import Precision
+    from clip4str_plugin.reading.backend import Backend, Reading
 
 __all__ = ["TALL", "Confidence", "Recognition", "Recognizer", "as_recognizer"]
 
@@ -65,8 +67,9 @@ class Recognizer:
     A recognizer may be used from several threads at once.
 
     Args:
-        model: from ``load_model``. It is put in evaluation mode and, where ``device`` or ``dtype`` say so, moved and
-            converted in place (as ``nn.Module.to`` does).
+        model: from ``load_model``, or what that takes. It is put in evaluation mode. Where ``device``, ``dtype`` or
+            ``precision`` ask for a change, the recognizer changes a model of its own, which shares the weights that
+            stay as they are.
         batch_size: crops in one pass through the model. When a GPU runs out of memory the size is halved, for good,
             and reading goes on.
         device: "cpu", "cuda", ...; None leaves the model where it is.
@@ -98,7 +101,7 @@ class Recognizer:
 
     def __init__(
         self,
-        model: CLIP4STR,
+        model: CLIP4STR | str | Path,
         batch_size: int = 32,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
@@ -121,20 +124,17 @@ class Recognizer:
             raise ValueError(f"precision {precision!r} and dtype {dtype} both say how to compute: give one")
         if early_exit is not None and not 0 <= early_exit <= 1:
             raise ValueError(f"early_exit is a probability between 0 and 1, or None; is {early_exit}")
-        self.model = model.to(device=device, dtype=dtype).eval()
-        if precision is not None:
-            from clip4str_plugin.model.engines import set_precision
+        if isinstance(model, (str, Path)):
+            model = _load(model)
+        from clip4str_plugin.reading.torch_backend import TorchBackend
 
-            set_precision(self.model, precision)
+        self._backend: Backend = TorchBackend(model, device, dtype, precision, charset, early_exit)
         self.batch_size = batch_size
         self.confidence = confidence
         self.charset = charset
         self.on_error = on_error
         # Models of others need not know it.
-        self.turn_tall = getattr(model.config, "turn_tall", False) if turn_tall is None else turn_tall
-        # Asked for only when wanted: models of others need not know it.
-        self._options: dict[str, Any] = {} if early_exit is None else {"early_exit": early_exit}
-        self._allowed = None if charset is None else model.tokenizer.class_mask(charset)
+        self.turn_tall = getattr(self.config, "turn_tall", False) if turn_tall is None else turn_tall
         self._combine = _COMBINE[confidence]
 
     def __call__(self, crops: Iterable[Any], color: Color = "rgb") -> list[Recognition]:
@@ -172,18 +172,24 @@ class Recognizer:
         return self._read(batches if small else prefetch(batches))
 
     @property
+    def config(self) -> Any:
+        """The configuration of the model, see :class:`clip4str_plugin.model.config.CLIP4STRConfig`."""
+        return self._backend.config
+
+    @property
     def device(self) -> torch.device:
         """The device of the model."""
-        return self._weight().device
+        return self._backend.device
+
+    @property
+    def model(self) -> CLIP4STR:
+        """The PyTorch model."""
+        return self._backend.model  # type: ignore[attr-defined]
 
     @property
     def dtype(self) -> torch.dtype:
         """The floating point type of the model."""
-        return self._weight().dtype
-
-    def _weight(self) -> torch.Tensor:
-        weights = (p for p in self.model.parameters() if p.is_floating_point())
-        return next(weights, torch.empty(0))
+        return self._backend.dtype  # type: ignore[attr-defined]
 
     def _prepare(self, crops: Iterator[Any], color: Color, grouped: int) -> Iterator[_Batch]:
         start = 0
@@ -208,17 +214,17 @@ class Recognizer:
 
     def _resize(
         self, chunk: Sequence[Any], views: Sequence[_View], start: int, color: Color
-    ) -> tuple[torch.Tensor, list[_View]]:
-        """Return the views of a chunk's crops that can be read, (n, 3, H, W) uint8, and which those are."""
-        config = self.model.config
-        images = np.empty((len(views), 3, *config.image_size), np.uint8)
+    ) -> tuple[Any, list[_View]]:
+        """Stage the views of a chunk's crops that can be read; return them and which those are."""
+        size = self.config.image_size
+        images = np.empty((len(views), 3, *size), np.uint8)
         shown: list[_View] = []
         for view in views:
             crop = chunk[view.crop]
             if is_empty(crop):
                 continue
             try:
-                images[len(shown)] = resize(_turned(crop, view.turns), config.image_size, color)
+                images[len(shown)] = resize(_turned(crop, view.turns), size, color)
             except ImageError as error:
                 if self.on_error == "raise":
                     raise ImageError(f"crop {start + view.crop}: {error}") from error
@@ -226,9 +232,7 @@ class Recognizer:
                     logger.warning("crop %d is read as empty: %s", start + view.crop, error)
             else:
                 shown.append(view)
-        # Normalised only when its turn comes: a waiting batch is a quarter as large that way.
-        tensor = torch.from_numpy(images[: len(shown)])
-        return tensor.pin_memory() if self.device.type == "cuda" else tensor, shown
+        return self._backend.stage(images[: len(shown)]), shown
 
     def _read(self, batches: Iterator[_Batch]) -> Iterator[Recognition]:
         for images, shown, results, last in batches:
@@ -246,31 +250,22 @@ class Recognizer:
             if last:
                 yield from results.recognitions
 
-    def _decode(self, images: torch.Tensor) -> list[tuple[str, tuple[float, ...]]]:
+    def _decode(self, batch: Any) -> list[Reading]:
         """Return text and probabilities (characters, then the end token if there is one) of each image."""
-        decoded: list[tuple[str, tuple[float, ...]]] = []
-        while len(decoded) < len(images):
-            part = images[len(decoded) : len(decoded) + self.batch_size]
+        decoded: list[Reading] = []
+        while len(decoded) < len(batch):
+            part = batch[len(decoded) : len(decoded) + self.batch_size]
             try:
-                decoded += self._forward(part)
+                decoded += self._backend.read(part)
                 continue
-            except torch.OutOfMemoryError:
+            except self._backend.out_of_memory:
                 if len(part) == 1:
                     raise
             # Outside of the handler: the exception holds the frames, and they hold the memory to be freed.
             self.batch_size = max(1, min(self.batch_size, len(part) // 2))
             logger.warning("out of GPU memory with %d crops at a time: going on with %d", len(part), self.batch_size)
-            torch.cuda.empty_cache()
+            self._backend.free_memory()
         return decoded
-
-    @torch.inference_mode()
-    def _forward(self, images: torch.Tensor) -> list[tuple[str, tuple[float, ...]]]:
-        config, weight = self.model.config, self._weight()
-        images = images.to(weight.device, non_blocking=True)
-        images = normalize(images, config.mean, config.std, weight.dtype)
-        allowed = None if self._allowed is None else self._allowed.to(weight.device)
-        decoding = self.model.generate(images, allowed=allowed, complete=False, **self._options)
-        return self.model.tokenizer.decode(decoding.logits, decoding.lengths)
 
 
 def as_recognizer(source: Recognizer | CLIP4STR | str | Path, **options: Any) -> Recognizer:
@@ -284,16 +279,19 @@ def as_recognizer(source: Recognizer | CLIP4STR | str | Path, **options: Any) ->
     Raises:
         ValueError: options come with a recognizer that is built already.
     """
-    from clip4str_plugin.model.checkpoint import load_model
-
-    if isinstance(source, (str, Path)):
-        name = str(source)
-        source = load_model(source if Path(name).exists() else name.removeprefix("clip4str_"))
-    if isinstance(source, torch.nn.Module):
+    # Whatever else is callable counts as built already; a model is what decodes.
+    if isinstance(source, (str, Path)) or hasattr(source, "generate"):
         return Recognizer(source, **options)
     if options:
         raise ValueError(f"{sorted(options)} are for a model or its name; the recognizer given is built already")
     return source
+
+
+def _load(source: str | Path) -> CLIP4STR:
+    from clip4str_plugin.model.checkpoint import load_model
+
+    name = str(source)
+    return load_model(source if Path(name).exists() else name.removeprefix("clip4str_"))
 
 
 class _View(NamedTuple):
@@ -308,7 +306,7 @@ class _Results(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    images: torch.Tensor  # (n, 3, H, W) uint8
+    images: Any  # (n, 3, H, W) uint8
     shown: list[_View]  # what the n images show
     results: _Results  # of the chunk
     last: bool  # of its chunk

@@ -63,7 +63,8 @@ def set_precision(
         the same model.
 
     Raises:
-        EngineError: the precision cannot be had on this device or with what is installed.
+        EngineError: the precision cannot be had on this device or with what is installed, or the model's weights have
+            been rounded by an earlier call.
     """
     if precision not in PRECISIONS:
         raise EngineError(f"precision is {precision!r}; known are {', '.join(PRECISIONS)}")
@@ -87,6 +88,9 @@ def set_precision(
     large = sum(weight.numel() for weight in model.parameters()) > _LARGE
     if precision == "auto":
         chosen = "bf16" if large and _computes_in_bf16(model.device) else "fp32"
+
+    if chosen != "bf16" and model.dtype == torch.bfloat16:
+        raise EngineError(f"the model's weights have been rounded to bfloat16: load it anew for {chosen}")
 
     model.engine = None
     model.cuda_graphs = {"torch": False, "cuda_graphs": True}.get(engine)

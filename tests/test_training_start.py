@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from clip4str_plugin.errors import CheckpointError, Clip4StrError
-from clip4str_plugin.model import CLIP4STR, save_pretrained
+from clip4str_plugin.model import CLIP4STR
 from clip4str_plugin.model.config import CHARSET_94, CLIP_MEAN, CLIP4STRConfig
 from clip4str_plugin.training.config import ModelSource
 from clip4str_plugin.training.optim import freeze
@@ -203,7 +203,7 @@ def test_timm_towers(name):
     if name == "resnet18":  # its map, 7 x 7 tokens, has the width of the embedding already
         vision["timm_proj"] = None
         values["embed_dim"] = 512
-    assert learns(CLIP4STR(CLIP4STRConfig.from_dict(values))).shape[0] == 2
+    assert learns(CLIP4STR(CLIP4STRConfig.from_dict(values), allow_hub=True)).shape[0] == 2
 
 
 @pytest.fixture
@@ -220,7 +220,7 @@ def tokenizer_folder(tmp_path):
         tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>"
     )
     folder = tmp_path / "tokenizer"
-    save_pretrained(fast, folder)
+    fast.save_pretrained(folder)
     return folder
 
 
@@ -228,7 +228,7 @@ def test_a_text_tower_as_siglips(tokenizer_folder):
     text = {"context_length": 16, "vocab_size": 64, "width": 32, "heads": 2, "layers": 2, "no_causal_mask": True}
     text |= {"pool_type": "last", "proj_bias": True, "hf_tokenizer_name": str(tokenizer_folder)}
     values = {**SMALL_MODEL, "text": text, "charset": "abcé漢字", "caption_charset": "abcé漢字", "caption_merges": None}
-    model = CLIP4STR(CLIP4STRConfig.from_dict(values))
+    model = CLIP4STR(CLIP4STRConfig.from_dict(values), allow_hub=True)
     assert model.encode_text(["漢字", "é"]).shape == (2, 16, 32)
     freeze(model, text_layers=1)
     learns(model, ("漢字", "é"))
@@ -258,7 +258,7 @@ def test_a_multilingual_text_tower_of_the_hub(tokenizer_folder, tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     text = {"hf_model_name": str(folder), "hf_tokenizer_name": str(tokenizer_folder), "hf_pooler_type": "mean_pooler"}
     values = {**SMALL_MODEL, "text": text, "charset": "abcé漢字", "caption_charset": "abcé漢字", "caption_merges": None}
-    model = CLIP4STR(CLIP4STRConfig.from_dict(values))
+    model = CLIP4STR(CLIP4STRConfig.from_dict(values), allow_hub=True)
     assert model.encode_text(["漢字", "é"]).shape == (2, 16, 32)
     freeze(model, text_layers=1)
     learns(model, ("漢字", "é"))
@@ -268,7 +268,7 @@ def test_a_text_tower_that_cannot_be_had(tmp_path):
     pytest.importorskip("transformers")
     text = {"hf_model_name": str(tmp_path / "nothing"), "hf_tokenizer_name": str(tmp_path / "nothing")}
     with pytest.raises(Clip4StrError, match=r"cannot be (built|loaded)"):
-        build_model(ModelSource(config={**SMALL_MODEL, "text": text}))
+        build_model(ModelSource(config={**SMALL_MODEL, "text": text}, allow_hub=True))
 
 
 # ---- freezing -----------------------------------------------------------------------------------------

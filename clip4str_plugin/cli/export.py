@@ -11,6 +11,7 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the sub-command."""
     parser.add_argument("model", metavar="NAME|FILE", help="see `clip4str models`")
+    parser.add_argument("--allow-hub", action="store_true", help="as for `clip4str read`")
     parser.add_argument("--output", "-o", required=True, metavar="PATH", help="folder, for onnxtr a file")
     parser.add_argument(
         "--format",
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     if args.branch != "cross" and args.format != "onnxtr":
         raise UsageError("--branch goes with --format onnxtr")
     changes = {} if args.refine_iters is None else {"refine_iters": args.refine_iters}
-    model = load_model(args.model, **changes)
+    model = load_model(args.model, allow_hub=args.allow_hub, **changes)
     if args.format == "onnxtr":
         written = export.export_onnxtr(model, args.output, branch=args.branch)
     else:

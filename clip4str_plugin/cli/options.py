@@ -60,6 +60,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--model", default="tiny", metavar="NAME|FILE", help="see `clip4str models` (default: %(default)s, built in)"
     )
+    group.add_argument(
+        "--allow-hub",
+        action="store_true",
+        help="let the model's file name towers and tokenizers of timm and the Hugging Face hub, to be fetched",
+    )
     group.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
     group.add_argument(
         "--precision",
@@ -128,7 +133,7 @@ def build_recognizer(args: argparse.Namespace, overrides: dict[str, Any] | None 
 
     if args.threads is not None:
         torch.set_num_threads(args.threads)
-    model = load_model(args.model, device=_device(args), **(overrides or {}))
+    model = load_model(args.model, device=_device(args), allow_hub=args.allow_hub, **(overrides or {}))
     try:
         return Recognizer(
             model,

@@ -6,6 +6,7 @@ import json
 import pathlib
 import re
 import struct
+import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import Tensor
 from clip4str_plugin.errors import CheckpointError
 from clip4str_plugin.model.clip4str import CLIP4STR
 from clip4str_plugin.model.config import CHARSET_36, CHARSET_94, CLIP4STRConfig, clip_config
+from clip4str_plugin.model.config_checks import foreign_parts
 
 if TYPE_CHECKING:
     from clip4str_plugin.model.engines import Precision
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["available_models", "load_model", "read_checkpoint", "save_pretrained"]
 
 EMBEDDED = ("tiny",)
+_MAX_CONFIG = 4_000_000  # bytes; a charset of all of Unicode takes less
 _WEIGHTS = Path(__file__).parent.parent / "weights"
 
 # Hyper-parameters of the published files, and what they are called here.
@@ -55,6 +58,7 @@ def load_model(
     *,
     device: str | torch.device = "cpu",
     precision: Precision | None = None,
+    allow_hub: bool = False,
     **overrides: Any,
 ) -> CLIP4STR:
     """Load a model, ready to read.
@@ -66,6 +70,8 @@ def load_model(
         device: where to put the weights.
         precision: "fp32", "bf16", "int8" or "auto": how the model computes, see
             :func:`clip4str_plugin.model.engines.set_precision`; None for PyTorch in float32, the reference.
+        allow_hub: let the file's configuration name towers and tokenizers of timm and of the Hugging Face hub, which
+            may then be fetched; no code that comes with them is run. By default nothing a file says starts a download.
         **overrides: configuration fields to change, for example ``refine_iters=2``; the published names
             (``charset_test``, ...) are understood as well.
 
@@ -81,13 +87,18 @@ def load_model(
     >>> model.config.image_size
     (48, 128)
     """
-    state, config = read_checkpoint(_locate(source))
+    path = _locate(source)
+    state, config = read_checkpoint(path)
     changes = {_RENAMED.get(name, name): value for name, value in overrides.items()}
     try:
         config = config.replace(**changes)
     except (TypeError, ValueError) as e:
         raise CheckpointError(f"cannot override {sorted(overrides)}: {e}") from None
-    model = _build(config)
+    _check_sizes(state, config, path)
+    try:
+        model = _build(config, allow_hub)
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as e:
+        raise CheckpointError(f"{path}: no model can be built from its configuration: {_reason(e)}") from None
     _assign(model, state, source)
     model.to(device).eval()
     if precision is not None:
@@ -164,14 +175,18 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | N
 
     try:
         state = load_file(path)
-    except SafetensorError as e:
-        raise CheckpointError(f"{path}: is a damaged safetensors file ({e}); download it again") from None
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError) as e:
+        raise CheckpointError(f"{path}: is a damaged safetensors file ({_reason(e)}); download it again") from None
     for config in (path.with_suffix(".json"), path.with_name("config.json")):
         if config.is_file():
             try:
-                return state, json.loads(config.read_text(encoding="utf-8"))
-            except ValueError as e:
-                raise CheckpointError(f"{config}: is not JSON ({e})") from None
+                with config.open("rb") as file:
+                    content = file.read(_MAX_CONFIG + 1)
+                if len(content) > _MAX_CONFIG:
+                    raise ValueError(f"it has more than {_MAX_CONFIG:,} bytes")
+                return state, json.loads(content)
+            except (OSError, ValueError, RecursionError) as e:
+                raise CheckpointError(f"{config}: is not JSON ({_reason(e)})") from None
     return state, None
 
 
@@ -179,8 +194,11 @@ def _read_pickle(path: Path) -> Any:
     # What Lightning keeps beside the weights; none of these can do anything when it is rebuilt.
     harmless: list[Any] = [pathlib.Path, pathlib.PosixPath, pathlib.PurePosixPath, OrderedDict]
     try:
+        _refuse_compression(path)
         with torch.serialization.safe_globals(harmless):
             return torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except Exception as e:
         blocked = re.search(r"GLOBAL ([\w.]+)|class ([\w.]+)", str(e))
         if "weights_only" in str(e) or "Unsupported" in str(e):
@@ -189,7 +207,16 @@ def _read_pickle(path: Path) -> Any:
                 f"{path}: refused, its pickle wants to run {what!r}. Only tensors and plain values are loaded; where "
                 "you trust the file, save its 'state_dict' and 'hyper_parameters' again with plain values"
             ) from None
-        raise CheckpointError(f"{path}: is not a readable weight file ({type(e).__name__}: {e})") from None
+        raise CheckpointError(f"{path}: is not a readable weight file ({type(e).__name__}: {_reason(e)})") from None
+
+
+def _refuse_compression(path: Path) -> None:
+    """Weight files are stored as they are; one that claims to unpack to more than it has is a trap for memory."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > 2 * path.stat().st_size + 1_000_000:
+            raise CheckpointError(f"{path}: refused, it would unpack to {unpacked:,} bytes")
 
 
 def _interpret(content: Any, path: Path) -> tuple[dict[str, Tensor], CLIP4STRConfig]:
@@ -211,11 +238,46 @@ def _interpret(content: Any, path: Path) -> tuple[dict[str, Tensor], CLIP4STRCon
     return state, infer_config(state, hyper, path)
 
 
+def _check_sizes(state: Mapping[str, Tensor], config: CLIP4STRConfig, path: Path) -> None:
+    """Compare what takes memory in a model with what the file holds of it, before anything is built."""
+    wanted: dict[str, int] = {
+        "max_label_length": config.max_label_length + 1,
+        "charset": len(config.charset) + 1,
+        "decoder_depth": config.decoder_depth,
+    }
+    found = {
+        "max_label_length": _side(state, "visual_decoder.pos_queries", 1),
+        "charset": _side(state, "visual_decoder.head.weight", 0),
+        "decoder_depth": _count(state, r"visual_decoder\.layers\.(\d+)\."),
+    }
+    if not config.vision.get("timm_model_name"):
+        wanted["vision.layers"] = config.vision.get("layers", 12)
+        found["vision.layers"] = _count(state, r"clip_model\.visual\.transformer\.resblocks\.(\d+)\.")
+    if not config.text.get("hf_model_name"):
+        names = ("clip_model.", "clip_model.text.")
+        wanted["text.layers"] = config.text.get("layers", 12)
+        found["text.layers"] = max(
+            _count(state, re.escape(f"{name}transformer.resblocks.") + r"(\d+)\.") for name in names
+        )
+        wanted["text.vocab_size"] = config.text.get("vocab_size", 49408)
+        found["text.vocab_size"] = max(_side(state, f"{name}token_embedding.weight", 0) for name in names)
+    for field, value in wanted.items():
+        if found[field] != value:
+            raise CheckpointError(
+                f"{path}: does not fit the model: {field} needs {value}, its tensors have {found[field]}"
+            )
+
+
+def _side(state: Mapping[str, Tensor], name: str, dimension: int) -> int:
+    shape = state[name].shape if name in state else ()
+    return shape[dimension] if dimension < len(shape) else 0
+
+
 def _own_config(values: dict[str, Any], path: Path) -> CLIP4STRConfig:
     try:
         return CLIP4STRConfig.from_dict(values)
     except (TypeError, ValueError, KeyError) as e:
-        raise CheckpointError(f"{path}: its configuration is not usable: {e}") from None
+        raise CheckpointError(f"{path}: its configuration is not usable: {_reason(e)}") from None
 
 
 def _count(state: Mapping[str, Tensor], pattern: str) -> int:
@@ -232,20 +294,28 @@ def infer_config(state: Mapping[str, Tensor], hyper: Mapping[str, Any], path: Pa
         path: named in errors.
     """
 
-    def shape(name: str) -> tuple[int, ...]:
+    def shape(name: str, dimensions: int) -> tuple[int, ...]:
         if name not in state:
             raise CheckpointError(f"{path}: is not a CLIP4STR checkpoint, tensor {name!r} is missing")
-        return tuple(state[name].shape)
+        found = tuple(state[name].shape)
+        if len(found) != dimensions or not all(found):
+            raise CheckpointError(
+                f"{path}: its tensor {name!r} is of shape {found}; {dimensions} dimensions are needed"
+            )
+        return found
 
-    conv = shape("clip_model.visual.conv1.weight")
-    text_positions, text_width = shape("clip_model.positional_embedding")
-    positions, _ = shape("visual_decoder.pos_queries")[1:]
-    classes = shape("visual_decoder.head.weight")[0]
-    grid = round((shape("clip_model.visual.positional_embedding")[0] - 1) ** 0.5)
-    image_size = tuple(hyper.get("img_size", (grid * conv[-1],) * 2))
-    patches = (image_size[0] // conv[-1]) * (image_size[1] // conv[-1])
-    if shape("clip_model.visual.positional_embedding")[0] != patches + 1:
-        raise CheckpointError(f"{path}: its image size {image_size} does not fit its positional embedding")
+    conv = shape("clip_model.visual.conv1.weight", 4)
+    text_positions, text_width = shape("clip_model.positional_embedding", 2)
+    positions, _ = shape("visual_decoder.pos_queries", 3)[1:]
+    classes = shape("visual_decoder.head.weight", 2)[0]
+    places = shape("clip_model.visual.positional_embedding", 2)[0]
+    image_size = hyper.get("img_size", (round((places - 1) ** 0.5) * conv[-1],) * 2)
+    if isinstance(image_size, int):
+        image_size = (image_size, image_size)
+    if not isinstance(image_size, (list, tuple)) or [type(side) for side in image_size] != [int, int]:
+        raise CheckpointError(f"{path}: its img_size is {image_size!r:.60}; it has to be height and width")
+    if places != (image_size[0] // conv[-1]) * (image_size[1] // conv[-1]) + 1:
+        raise CheckpointError(f"{path}: its image size {tuple(image_size)} does not fit its positional embedding")
     settings = {_RENAMED[name]: value for name, value in hyper.items() if name in _RENAMED}
     if hyper:
         # Files older than these hyper-parameters were made with the constructor's defaults of their time.
@@ -253,31 +323,34 @@ def infer_config(state: Mapping[str, Tensor], hyper: Mapping[str, Any], path: Pa
     settings.setdefault("charset", CHARSET_94)
     settings.setdefault("caption_charset", CHARSET_36)
     settings["max_label_length"] = positions - 1
-    if len(settings["charset"]) + 1 != classes:
+    if isinstance(settings["charset"], str) and len(settings["charset"]) + 1 != classes:
         raise CheckpointError(
             f"{path}: predicts {classes - 1} characters, but its charset has {len(settings['charset'])}; "
             "a file without hyper-parameters must be of the 94-character charset"
         )
-    return clip_config(
-        embed_dim=shape("clip_model.text_projection")[1],
-        vision_width=conv[0],
-        vision_layers=_count(state, r"clip_model\.visual\.transformer\.resblocks\.(\d+)\."),
-        patch_size=conv[-1],
-        text_width=text_width,
-        text_layers=_count(state, r"clip_model\.transformer\.resblocks\.(\d+)\."),
-        image_size=image_size,
-        vocab_size=shape("clip_model.token_embedding.weight")[0],
-        text_positions=text_positions,
-        decoder_depth=_count(state, r"visual_decoder\.layers\.(\d+)\."),
-        cross_branch=any(name.startswith("cross_decoder.") for name in state),
-        **settings,
-    )
+    try:
+        return clip_config(
+            embed_dim=shape("clip_model.text_projection", 2)[1],
+            vision_width=conv[0],
+            vision_layers=_count(state, r"clip_model\.visual\.transformer\.resblocks\.(\d+)\."),
+            patch_size=conv[-1],
+            text_width=text_width,
+            text_layers=_count(state, r"clip_model\.transformer\.resblocks\.(\d+)\."),
+            image_size=(image_size[0], image_size[1]),
+            vocab_size=shape("clip_model.token_embedding.weight", 2)[0],
+            text_positions=text_positions,
+            decoder_depth=_count(state, r"visual_decoder\.layers\.(\d+)\."),
+            cross_branch=any(name.startswith("cross_decoder.") for name in state),
+            **settings,
+        )
+    except (TypeError, ValueError) as e:
+        raise CheckpointError(f"{path}: its configuration is not usable: {_reason(e)}") from None
 
 
-def _build(config: CLIP4STRConfig) -> CLIP4STR:
+def _build(config: CLIP4STRConfig, allow_hub: bool) -> CLIP4STR:
     """Build the network without spending time on random weights where they will all be replaced."""
-    if "timm_model_name" in config.vision:
-        return CLIP4STR(config)  # a timm tower may hold buffers that no checkpoint stores
+    if foreign_parts(config):
+        return CLIP4STR(config, allow_hub=allow_hub)  # such a tower may hold buffers that no checkpoint stores
     with torch.device("meta"):
         model = CLIP4STR(config)
     model.clip_model.attn_mask = None  # unused here, and a buffer that no checkpoint stores
@@ -304,7 +377,22 @@ def _assign(model: CLIP4STR, state: dict[str, Tensor], source: str | Path) -> No
         problems.append(f"misshapen {_some(misshapen)}")
     if problems:
         raise CheckpointError(f"{source}: does not fit the model: {'; '.join(problems)}")
+    broken = [name for name in sorted(state) if not _is_usable(state[name])]
+    if broken:
+        raise CheckpointError(f"{source}: holds weights that are no finite numbers: {_some(broken)}")
     model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()}, assign=True)
+
+
+def _is_usable(tensor: Tensor) -> bool:
+    """Whether a tensor is a plain one in memory, without NaN or infinity."""
+    if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized or tensor.is_complex():
+        return False
+    # A sum tells without another tensor of this size in memory; in doubles it cannot overflow.
+    return bool(tensor.sum(dtype=torch.float64).isfinite())
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:500] or type(error).__name__
 
 
 def _some(names: list[str], most: int = 8) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from clip4str_plugin.model.adaptation import build_adapter
 from clip4str_plugin.model.charset import CharsetFilter, Tokenizer
 from clip4str_plugin.model.config import CLIP4STRConfig
+from clip4str_plugin.model.config_checks import foreign_parts
 from clip4str_plugin.model.cuda_graphs import GraphDecoder
 from clip4str_plugin.model.decoder import Decoder, KeysValues, select_rows
 from clip4str_plugin.model.encoders import build_clip, caption_tokens, image_tokens
@@ -45,6 +46,11 @@ class CLIP4STR(nn.Module):
 
     Args:
         config: geometry, charset and defaults.
+        allow_hub: build towers and tokenizers from elsewhere that the configuration names: they may be fetched from
+            the Hugging Face hub. No code that comes with them is run.
+
+    Raises:
+        ValueError: the configuration names such parts and ``allow_hub`` is not set, or no model can be built from it.
 
     Attributes:
         config: as given; ``refine_iters``, ``decode_ar`` and ``cross_branch`` are read at every call.
@@ -55,8 +61,13 @@ class CLIP4STR(nn.Module):
             runs the same operations one after another.
     """
 
-    def __init__(self, config: CLIP4STRConfig) -> None:
+    def __init__(self, config: CLIP4STRConfig, *, allow_hub: bool = False) -> None:
         super().__init__()
+        if not allow_hub and (parts := foreign_parts(config)):
+            raise ValueError(
+                f"the configuration takes {' and '.join(parts)} from elsewhere; where you trust it, allow that with "
+                "allow_hub=True (--allow-hub)"
+            )
         self.config = config
         self.tokenizer = Tokenizer(config.charset)
         self.caption_filter = CharsetFilter(config.caption_charset)

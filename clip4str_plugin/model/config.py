@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import string
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from clip4str_plugin.model.config_checks import check_config
 
 __all__ = [
     "CHARSET_36",
@@ -59,6 +62,9 @@ class CLIP4STRConfig:
         cls_eot_memory: the cross branch sees only the class token and the caption's end token.
         adapter: a parameter-efficient adapter between image tower and decoders: ``kind`` and its options (see
             ``adaption.build_adapter``); None for none.
+
+    Raises:
+        ValueError: a field is of a wrong type or out of range, or two do not fit each other.
     """
 
     embed_dim: int
@@ -88,15 +94,10 @@ class CLIP4STRConfig:
     adapter: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if len(set(self.charset)) != len(self.charset):
-            repeated = sorted({c for c in self.charset if self.charset.count(c) > 1})
-            raise ValueError(f"charset repeats {repeated}: list every character once")
-        if self.raw_token_memory and self.text["width"] != self.embed_dim:
-            raise ValueError(
-                f"raw_token_memory needs a text width ({self.text['width']}) equal to embed_dim ({self.embed_dim})"
-            )
         for name in ("image_size", "mean", "std"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        check_config(self)
 
     @property
     def visual_width(self) -> int:
@@ -114,10 +115,14 @@ class CLIP4STRConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> CLIP4STRConfig:
         """Build a configuration from ``to_dict``'s values."""
+        if not isinstance(values, Mapping):
+            raise ValueError(f"the configuration is no mapping of fields but {type(values).__name__}")
         known = {f.name for f in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - known)
+        unknown = sorted({str(name) for name in values} - known)
         if unknown:
-            raise ValueError(f"unknown configuration field(s) {unknown}; known are {sorted(known)}")
+            raise ValueError(f"unknown configuration field(s) {unknown[:8]}; known are {sorted(known)}")
+        if missing := sorted({"embed_dim", "vision", "text"} - set(values)):
+            raise ValueError(f"the configuration lacks {missing}")
         return cls(**values)
 
 

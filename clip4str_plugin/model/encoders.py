@@ -23,7 +23,8 @@ def build_clip(config: CLIP4STRConfig) -> CLIP:
     """Return open_clip's model of the two towers, with random weights."""
     if has_own_text_tower(config.text):
         return build_custom_clip(config)
-    return CLIP(config.embed_dim, dict(config.vision), dict(config.text), quick_gelu=config.quick_gelu)
+    vision = {**config.vision, "timm_model_pretrained": False}
+    return CLIP(config.embed_dim, vision, dict(config.text), quick_gelu=config.quick_gelu)
 
 
 def image_tokens(clip: CLIP, images: Tensor, project: bool = True, block_inputs: list[Tensor] | None = None) -> Tensor:

@@ -33,16 +33,21 @@ def build_custom_clip(config: CLIP4STRConfig) -> CustomTextCLIP:
     Raises:
         ValueError: the text encoder's configuration cannot be had.
     """
+    name = config.text.get("hf_model_name")
     try:
+        if name:
+            from transformers import AutoConfig
+
+            AutoConfig.from_pretrained(name, trust_remote_code=False)  # open_clip would ask whether to run its code
         return CustomTextCLIP(
             config.embed_dim,
-            dict(config.vision),
+            {**config.vision, "timm_model_pretrained": False},
             {**config.text, "hf_model_pretrained": False},
             quick_gelu=False,
         )
-    except (OSError, RuntimeError) as e:
+    except (ImportError, OSError, RuntimeError, ValueError, KeyError) as e:
         raise ValueError(
-            f"the text encoder {config.text.get('hf_model_name')!r} cannot be built ({e}): name a folder with its "
+            f"the text encoder {name!r} cannot be built ({e}): name a folder with its "
             "config.json, or a model of the Hugging Face hub while that can be reached"
         ) from e
 
@@ -76,7 +81,7 @@ def _tokenizer(name: str, options: tuple[tuple[str, Any], ...]) -> Any:
     from open_clip.tokenizer import HFTokenizer
 
     try:
-        return HFTokenizer(name, **dict(options))
+        return HFTokenizer(name, trust_remote_code=False, **dict(options))
     except (ImportError, OSError, ValueError, RuntimeError) as e:
         raise ValueError(
             f"the tokenizer {name!r} cannot be loaded ({e}): install transformers, and name a folder with its files or "
@@ -90,7 +95,7 @@ class HuggingFaceCaptionTokenizer:
     Args:
         name: folder or name on the Hugging Face hub.
         context_length: tokens of a caption, special tokens included.
-        options: of open_clip's ``HFTokenizer``.
+        options: of open_clip's ``HFTokenizer``, as ``CLIP4STRConfig`` allows them.
     """
 
     def __init__(self, name: str, context_length: int, options: Mapping[str, Any] | None = None) -> None:

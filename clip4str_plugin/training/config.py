@@ -34,6 +34,7 @@ class ModelSource:
             (OpenAI's TorchScript archive, a state dict, safetensors); None for random weights.
         image_weights: what the image tower ``ppocr_v6_small`` starts from: an ONNX file of PP-OCRv6-small's recognizer,
             or ``"rapidocr"`` for the one in RapidOCR's wheel.
+        allow_hub: let the model have towers and tokenizers of timm and of the Hugging Face hub (see ``load_model``).
         config: fields of ``CLIP4STRConfig``: all of a new model, or those to change in ``start`` or ``clip``.
         copy_decoder: the cross-modal decoder starts as a copy of the visual one, which it otherwise takes long to
             catch up with.
@@ -46,6 +47,7 @@ class ModelSource:
     clip: str | None = None
     clip_weights: str | None = None
     image_weights: str | None = None
+    allow_hub: bool = False
     config: dict[str, Any] = field(default_factory=dict)
     copy_decoder: bool = False
     adapter: dict[str, Any] = field(default_factory=dict)

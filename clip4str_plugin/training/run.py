@@ -191,7 +191,7 @@ def _save_final(trainer: pl.Trainer, module: RecognizerTraining, folder: Path) -
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
         state = get_model_state_dict(module, options=options)
         if trainer.is_global_zero:
-            model = CLIP4STR(model.config)
+            model = CLIP4STR(model.config, allow_hub=True)  # it was built once already
             model.load_state_dict({k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")})
     if trainer.is_global_zero:
         model = copy.deepcopy(model)

@@ -47,15 +47,16 @@ def build_model(source: ModelSource) -> CLIP4STR:
                 raise Clip4StrError(
                     "model.start and model.clip exclude each other: fine-tune a model or begin a new one"
                 )
-            model = load_model(source.start)
+            model = load_model(source.start, allow_hub=source.allow_hub)
             if changes:
-                model = change_model(model, changes)
+                model = change_model(model, changes, allow_hub=source.allow_hub)
         elif source.clip is not None:
-            model = CLIP4STR(open_clip_config(source.clip, source.clip_weights, changes))
+            config = open_clip_config(source.clip, source.clip_weights, changes)
+            model = CLIP4STR(config, allow_hub=source.allow_hub)
             if source.clip_weights:
                 _load_clip(model, read_clip_weights(source.clip, source.clip_weights), source.clip_weights)
         else:
-            model = CLIP4STR(CLIP4STRConfig.from_dict(changes))
+            model = CLIP4STR(CLIP4STRConfig.from_dict(changes), allow_hub=source.allow_hub)
     except Clip4StrError:
         raise
     except (TypeError, ValueError, KeyError, AssertionError) as e:
@@ -89,7 +90,7 @@ def _load_image_tower(model: CLIP4STR, weights: str) -> None:
 # ---- another charset, length or branch ---------------------------------------------------------------
 
 
-def change_model(model: CLIP4STR, changes: Mapping[str, Any]) -> CLIP4STR:
+def change_model(model: CLIP4STR, changes: Mapping[str, Any], *, allow_hub: bool = False) -> CLIP4STR:
     """Return a model with another configuration that keeps every weight that still has a meaning.
 
     With another charset, the rows of head and token embedding move with their characters. A new character starts from
@@ -99,12 +100,13 @@ def change_model(model: CLIP4STR, changes: Mapping[str, Any]) -> CLIP4STR:
     Args:
         model: keeps its own weights.
         changes: fields of ``CLIP4STRConfig``.
+        allow_hub: as for ``load_model``.
 
     Raises:
         ValueError, TypeError: the configuration is not usable.
     """
     old, new = model.config, CLIP4STRConfig.from_dict({**model.config.to_dict(), **changes})
-    changed = CLIP4STR(new)
+    changed = CLIP4STR(new, allow_hub=allow_hub)
     given, state = model.state_dict(), changed.state_dict()
     anew = []
     for name, value in state.items():

@@ -67,7 +67,7 @@ def read_marked_lines(recognizer: Recognizer, crops: Sequence[np.ndarray]) -> li
     return read_lines_of_page(recognizer, page, Detections([line for _, line in known], np.ones(len(known)), "line"))
 
 
-def shared_reader(detector: str, model: str, device: str, batch_size: int, min_confidence: float) -> Reader:
+def shared_reader(detector: str, model: str, **options: Any) -> Reader:
     """Return the one reader of this process for these settings, loading it at the first call.
 
     Hosts build their engines anew for every document or page; models must not be loaded as often.
@@ -75,16 +75,12 @@ def shared_reader(detector: str, model: str, device: str, batch_size: int, min_c
     Args:
         detector: name of a detector, see :func:`clip4str_plugin.load_detector`.
         model: name or path of a model, see :func:`clip4str_plugin.load_model`.
-        device: where the model runs, ``"cpu"``, ``"cuda"`` ...
-        batch_size: as in :class:`clip4str_plugin.Recognizer`.
-        min_confidence: as in :class:`clip4str_plugin.Reader`.
+        **options: as in :class:`clip4str_plugin.Reader`.
     """
     from clip4str_plugin.reading.reader import Reader
-    from clip4str_plugin.reading.recognizer import as_recognizer
 
-    key = (detector, model, device, batch_size, min_confidence)
+    key = (detector, model, *sorted(options.items()))
     with _loading:
         if key not in _readers:
-            recognizer = as_recognizer(model, device=device, batch_size=batch_size, precision="auto")
-            _readers[key] = Reader(detector, recognizer, min_confidence=min_confidence)
+            _readers[key] = Reader(detector, model, **options)
         return _readers[key]

@@ -73,7 +73,7 @@ def ocr_detector(
     Args:
         detector: as in :func:`clip4str_plugin.load_detector`.
         recognizer: as in :func:`text_recognizer`.
-        **options: of :class:`clip4str_plugin.Reader`: ``orientation``, ``min_confidence``.
+        **options: as in :class:`clip4str_plugin.Reader`.
     """
     import_host("deepdoctection", "deepdoctection")
     from clip4str_adapters.deepdoctection_predictors import ClipOcrDetector
@@ -83,7 +83,10 @@ def ocr_detector(
 
 
 def attach(
-    analyzer: Any, recognizer: Recognizer | CLIP4STR | str | Path = "tiny", detector: str | Detector = "rapidocr"
+    analyzer: Any,
+    recognizer: Recognizer | CLIP4STR | str | Path = "tiny",
+    detector: str | Detector = "rapidocr",
+    **options: Any,
 ) -> Any:
     """Let an analyzer (a ``DoctectionPipe``) read with CLIP4STR.
 
@@ -94,6 +97,7 @@ def attach(
         analyzer: what ``dd.get_dd_analyzer(...)`` gives, or a pipeline of your own.
         recognizer: as in :func:`text_recognizer`.
         detector: as in :func:`ocr_detector`; not used where deepdoctection has another component that finds words.
+        **options: the fields of :class:`clip4str_plugin.RecognizerOptions`.
 
     Returns:
         the same analyzer.
@@ -112,7 +116,7 @@ def attach(
     if not readers:
         name = type(analyzer).__name__
         raise TypeError(f"{name} has no component that reads text; give an analyzer built with USE_OCR=True")
-    words = as_recognizer(recognizer)
+    words = as_recognizer(recognizer, **options)
     for index in readers:
         old = components[index]
         lines = any(category.value == "line" for category in old.extract_from_category)

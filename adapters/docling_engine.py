@@ -18,21 +18,22 @@ from docling.utils.accelerator_utils import decide_device
 from docling.utils.profiling import TimeRecorder
 from docling_core.types.doc import BoundingBox, CoordOrigin
 from docling_core.types.doc.page import BoundingRectangle, TextCell
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from clip4str_adapters._common import shared_reader
+from clip4str_adapters._settings import Settings
 from clip4str_plugin.reading.line_reading import mean_confidence
-from clip4str_plugin.reading.reader import MIN_CONFIDENCE
 
 __all__ = ["ClipOcrModel", "ClipOcrOptions"]
 
 logger = logging.getLogger(__name__)
 
 
-class ClipOcrOptions(OcrOptions):
+class ClipOcrOptions(OcrOptions, Settings):
     """Options of the engine ``clip4str``.
 
-    Those of docling hold too: ``mode`` (which parts of a page are read) and ``scale`` (3.0: 216 dpi).
+    Those of docling hold too: ``mode`` (which parts of a page are read) and ``scale`` (3.0: 216 dpi). The device is
+    docling's unless one is named.
     """
 
     kind: ClassVar[Literal["clip4str"]] = "clip4str"
@@ -42,15 +43,6 @@ class ClipOcrOptions(OcrOptions):
     lang: Annotated[
         list[str], Field(default_factory=list, description="Not used: the model decides which characters are read.")
     ]
-    model: Annotated[str, Field(description="Name or path of a CLIP4STR model.", examples=["tiny", "base16-real"])] = (
-        "tiny"
-    )
-    detector: Annotated[str, Field(description="Text detector.", examples=["rapidocr", "doctr:fast_base"])] = "rapidocr"
-    device: Annotated[str | None, Field(description="Device of the model; None follows docling's.")] = None
-    batch_size: Annotated[int, Field(description="Words in one pass through the model.", gt=0)] = 32
-    min_confidence: Annotated[float, Field(description="Words under this are left out.", ge=0, le=1)] = MIN_CONFIDENCE
-
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
 
 class ClipOcrModel(BaseOcrModel):
@@ -74,10 +66,10 @@ class ClipOcrModel(BaseOcrModel):
             enabled=enabled, artifacts_path=artifacts_path, options=options, accelerator_options=accelerator_options
         )
         if enabled:
-            device = options.device or decide_device(accelerator_options.device)
-            self.reader = shared_reader(
-                options.detector, options.model, device, options.batch_size, options.min_confidence
-            )
+            chosen = options.options()
+            if options.device == "auto":
+                chosen["device"] = decide_device(accelerator_options.device)
+            self.reader = shared_reader(options.detector, options.model, **chosen)
 
     def __call__(self, conv_res: ConversionResult, page_batch: Iterable[Page]) -> Iterable[Page]:
         """Add what is read to each page."""

@@ -30,7 +30,7 @@ from clip4str_plugin.reading.recognizer import as_recognizer
 if TYPE_CHECKING:
     from clip4str_adapters.doctr_modules import CLIP4STRPredictor, KIEPredictor, OCRPredictor
     from clip4str_plugin.model import CLIP4STR
-    from clip4str_plugin.reading.orientation import Mode
+    from clip4str_plugin.options import Orientation
     from clip4str_plugin.reading.recognizer import Recognizer
 
 __all__ = ["HOST", "detector", "kie_predictor", "ocr_predictor", "recognition_predictor", "register"]
@@ -88,7 +88,7 @@ def recognition_predictor(
     arch: Recognizer | CLIP4STR | str | Path = "clip4str_tiny",
     *,
     split_wide_crops: bool = True,
-    orientation: Mode = "auto",
+    orientation: Orientation = "auto",
     **options: Any,
 ) -> CLIP4STRPredictor:
     """Build what docTR calls a recognition predictor, to be used as ``OCRPredictor.reco_predictor`` or alone.
@@ -328,8 +328,8 @@ def register() -> list[str]:
         def predictor(arch: Any, pretrained: bool, **kwargs: Any) -> Any:
             if isinstance(arch, (CLIP4STR, Recognizer)) or (isinstance(arch, str) and arch.startswith("clip4str_")):
                 # docTR's own path would letterbox the crops, whereas CLIP4STR was trained on squashed ones.
-                options = {} if isinstance(arch, Recognizer) else {"batch_size": kwargs.get("batch_size", 128)}
-                return recognition_predictor(arch, **options)
+                given = "batch_size" in kwargs and not isinstance(arch, Recognizer)
+                return recognition_predictor(arch, **({"batch_size": kwargs["batch_size"]} if given else {}))
             return original(arch, pretrained, **kwargs)
 
         predictor.without_clip4str = original  # type: ignore[attr-defined]

@@ -20,9 +20,10 @@ from clip4str_plugin.errors import DetectorError, PolygonError
 from clip4str_plugin.geometry.polygons import checked_polygon, order_quad
 from clip4str_plugin.geometry.rectification import rectify
 from clip4str_plugin.geometry.text_strip import TextStrip
+from clip4str_plugin.options import Orientation
 from clip4str_plugin.reading.detectors import Detections, Detector, orient_detections
 from clip4str_plugin.reading.line_splitting import find_words
-from clip4str_plugin.reading.orientation import Mode, stands_on_end
+from clip4str_plugin.reading.orientation import stands_on_end
 
 if TYPE_CHECKING:
     from clip4str_plugin.reading.recognizer import Recognizer
@@ -45,12 +46,14 @@ class WordReader:
             :class:`clip4str_plugin.Reader`.
     """
 
-    def __init__(self, recognizer: Recognizer, split_wide_crops: bool = True, orientation: Mode = "auto") -> None:
+    def __init__(
+        self, recognizer: Recognizer, split_wide_crops: bool = True, orientation: Orientation = "auto"
+    ) -> None:
         from clip4str_plugin.reading.long_words import longest_text
 
         self.recognizer = recognizer
         self.split_wide_crops = split_wide_crops
-        self.orientation: Mode = orientation
+        self.orientation: Orientation = orientation
         self._widest = longest_text(recognizer) / 2
 
     def __call__(self, crops: Sequence[np.ndarray], **kwargs: Any) -> list[tuple[str, float]]:

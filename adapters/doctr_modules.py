@@ -13,8 +13,8 @@ from doctr.models.predictor import OCRPredictor as DoctrOCRPredictor
 from torch import nn
 
 from clip4str_adapters.doctr_family import AlignedScores, DetectorBoxes, PerspectiveCrops, WordReader
+from clip4str_plugin.options import Orientation
 from clip4str_plugin.reading.detectors import Detector
-from clip4str_plugin.reading.orientation import Mode
 from clip4str_plugin.reading.recognizer import Recognizer
 
 __all__ = ["CLIP4STRPredictor", "DetectorPredictor", "KIEPredictor", "OCRPredictor"]
@@ -32,7 +32,9 @@ class CLIP4STRPredictor(nn.Module):
         orientation: likewise.
     """
 
-    def __init__(self, recognizer: Recognizer, split_wide_crops: bool = True, orientation: Mode = "auto") -> None:
+    def __init__(
+        self, recognizer: Recognizer, split_wide_crops: bool = True, orientation: Orientation = "auto"
+    ) -> None:
         super().__init__()
         self.model = recognizer.model.eval()
         self.reader = WordReader(recognizer, split_wide_crops, orientation)

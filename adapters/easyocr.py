@@ -152,7 +152,7 @@ def _peak(text_map: np.ndarray, box: np.ndarray) -> float:
 _page: ContextVar[tuple[np.ndarray, Literal["rgb", "bgr"]] | None] = ContextVar("clip4str_easyocr_page", default=None)
 
 
-def attach(reader: Any, recognizer: Recognizer | CLIP4STR | str | Path = "tiny") -> Any:
+def attach(reader: Any, recognizer: Recognizer | CLIP4STR | str | Path = "tiny", **options: Any) -> Any:
     """Make CLIP4STR the recognizer of an ``easyocr.Reader``, best one made with ``recognizer=False``.
 
     EasyOCR recognizes in grey; with :meth:`readtext` CLIP4STR gets the colours nevertheless. ``allowlist``,
@@ -162,12 +162,13 @@ def attach(reader: Any, recognizer: Recognizer | CLIP4STR | str | Path = "tiny")
     Args:
         reader: an ``easyocr.Reader``; its methods ``recognize`` and ``readtext`` are replaced on this object.
         recognizer: a recognizer, a model, or the name or path of one as in :func:`clip4str_plugin.load_model`.
+        **options: the fields of :class:`clip4str_plugin.RecognizerOptions`.
 
     Returns:
         the same reader.
     """
     utils = import_host("easyocr.utils", "easyocr")
-    words = as_recognizer(recognizer)
+    words = as_recognizer(recognizer, **options)
     own_readtext, own_recognize = reader.readtext, reader.recognize
 
     @wraps(own_recognize)

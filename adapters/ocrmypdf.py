@@ -9,10 +9,12 @@ OCRmyPDF imports this module whenever it starts, so it must not load anything: t
 """
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any, get_args
 
 from ocrmypdf import hookimpl
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, TypeAdapter
+
+from clip4str_adapters._settings import Settings
 
 __all__ = ["ENGINE", "HOST", "Clip4StrOptions"]
 
@@ -22,17 +24,8 @@ HOST = "ocrmypdf"
 ENGINE = "clip4str"
 
 
-class Clip4StrOptions(BaseModel):
+class Clip4StrOptions(Settings):
     """Settings of the engine; on the command line ``--clip4str-model`` and so on."""
-
-    model: Annotated[str, Field(description="name or path of a CLIP4STR model")] = "tiny"
-    detector: Annotated[str, Field(description="text detector, e.g. rapidocr or doctr:fast_base")] = "rapidocr"
-    device: Annotated[str, Field(description="where the model runs: cpu, cuda ...")] = "cpu"
-    batch_size: Annotated[int, Field(gt=0, description="words in one pass through the model")] = 32
-    # As clip4str_plugin.reading.reader.MIN_CONFIDENCE, which takes long to import.
-    min_confidence: Annotated[float, Field(ge=0, le=1, description="words read less surely are left out")] = 0.5
-
-    model_config = ConfigDict(protected_namespaces=())
 
 
 @hookimpl
@@ -67,7 +60,10 @@ def add_options(parser: Any) -> None:
     group = parser.add_argument_group("CLIP4STR", "Settings of --ocr-engine clip4str")
     for name, field in Clip4StrOptions.model_fields.items():
         option = f"--{ENGINE}-{name.replace('_', '-')}"
-        group.add_argument(option, type=field.annotation, default=field.default, help=field.description)
+        kinds = [kind for kind in get_args(field.annotation) or (field.annotation,) if kind is not type(None)]
+        choices = kinds if isinstance(kinds[0], str) else None
+        parse = str if choices else {bool: TypeAdapter(bool).validate_python}.get(kinds[0], kinds[0])
+        group.add_argument(option, type=parse, choices=choices, default=field.default, help=field.description)
 
 
 @hookimpl(tryfirst=True)

@@ -113,7 +113,7 @@ def _reader(options: Any) -> Reader:
 
         torch.set_num_threads(1)
     ours = options.clip4str
-    return shared_reader(ours.detector, ours.model, ours.device, ours.batch_size, ours.min_confidence)
+    return shared_reader(ours.detector, ours.model, **ours.options())
 
 
 def _load(path: Path) -> tuple[np.ndarray, float | None]:

@@ -25,7 +25,7 @@ from clip4str_plugin.reading.recognizer import as_recognizer
 
 if TYPE_CHECKING:
     from clip4str_plugin.model import CLIP4STR
-    from clip4str_plugin.reading.orientation import Mode
+    from clip4str_plugin.options import Orientation
     from clip4str_plugin.reading.recognizer import Recognizer
 
 __all__ = ["HOST", "detector", "ocr_predictor", "recognition_predictor"]
@@ -77,7 +77,7 @@ def recognition_predictor(
     arch: Recognizer | CLIP4STR | str | Path = "tiny",
     *,
     split_wide_crops: bool = True,
-    orientation: Mode = "auto",
+    orientation: Orientation = "auto",
     **options: Any,
 ) -> WordReader:
     """Build what OnnxTR calls a recognition predictor, to be used as ``OCRPredictor.reco_predictor`` or alone.

@@ -41,12 +41,13 @@ __all__ = ["HOST", "attach", "detector", "register", "text_rec_model", "text_rec
 HOST = "paddleocr"
 
 
-def attach(ocr: Any, recognizer: Recognizer | CLIP4STR | str | Path = "tiny") -> Any:
+def attach(ocr: Any, recognizer: Recognizer | CLIP4STR | str | Path = "tiny", **options: Any) -> Any:
     """Make CLIP4STR the recognizer of a PaddleOCR object of version 2 or 3, on every device it uses.
 
     Args:
         ocr: a ``PaddleOCR`` (or, of version 3, a PaddleX OCR pipeline).
         recognizer: a recognizer, a model, or the name or path of one as in :func:`clip4str_plugin.load_model`.
+        **options: the fields of :class:`clip4str_plugin.RecognizerOptions`.
 
     Returns:
         the same object.
@@ -55,13 +56,13 @@ def attach(ocr: Any, recognizer: Recognizer | CLIP4STR | str | Path = "tiny") ->
         TypeError: it is neither.
     """
     if hasattr(ocr, "text_recognizer"):
-        ocr.text_recognizer = text_recognizer(recognizer)
+        ocr.text_recognizer = text_recognizer(recognizer, **options)
         return ocr
     pipeline = getattr(ocr, "paddlex_pipeline", ocr)
     inner = [pipeline._pipeline] if hasattr(pipeline, "_pipeline") else getattr(pipeline, "_pipelines", [])
     if not inner or not all(hasattr(each, "text_rec_model") for each in inner):
         raise TypeError(f"{type(ocr).__name__} has no text recognizer to replace; give a PaddleOCR object")
-    model = text_rec_model(recognizer)
+    model = text_rec_model(recognizer, **options)
     for each in inner:
         each.text_rec_model = model
         if each._crop_by_polys.det_box_type == "quad":
@@ -77,14 +78,14 @@ def _marking(crop_by_polys: Any) -> Any:
     return crop
 
 
-def text_recognizer(recognizer: Recognizer | CLIP4STR | str | Path = "tiny") -> _TextRecognizer:
+def text_recognizer(recognizer: Recognizer | CLIP4STR | str | Path = "tiny", **options: Any) -> _TextRecognizer:
     """Build what ``PaddleOCR().text_recognizer`` is in version 2; see :func:`attach`."""
-    return _TextRecognizer(as_recognizer(recognizer))
+    return _TextRecognizer(as_recognizer(recognizer, **options))
 
 
-def text_rec_model(recognizer: Recognizer | CLIP4STR | str | Path = "tiny") -> _TextRecModel:
+def text_rec_model(recognizer: Recognizer | CLIP4STR | str | Path = "tiny", **options: Any) -> _TextRecModel:
     """Build what ``text_rec_model`` is in an OCR pipeline of PaddleX, version 3; see :func:`attach`."""
-    return _TextRecModel(as_recognizer(recognizer))
+    return _TextRecModel(as_recognizer(recognizer, **options))
 
 
 class _TextRecognizer:
@@ -128,12 +129,15 @@ def _columns(crop: np.ndarray, reading: LineReading) -> list[Any]:
     ]
 
 
-def register(recognizer: Recognizer | CLIP4STR | str | Path = "tiny", name: str = "CLIP4STR") -> dict[str, str]:
+def register(
+    recognizer: Recognizer | CLIP4STR | str | Path = "tiny", name: str = "CLIP4STR", **options: Any
+) -> dict[str, str]:
     """Make CLIP4STR a text recognition model that version 3 knows by name, so that it loads none of its own.
 
     Args:
         recognizer: as in :func:`attach`. It is loaded once, when PaddleOCR first asks for it.
         name: what PaddleOCR shall call it; registering a name again replaces what it meant.
+        **options: the fields of :class:`clip4str_plugin.RecognizerOptions`.
 
     Returns:
         keyword arguments for ``PaddleOCR(**register(...))``: the name, and a folder that holds no more than the name,
@@ -154,7 +158,7 @@ def register(recognizer: Recognizer | CLIP4STR | str | Path = "tiny", name: str 
 
         def _build(self) -> Any:
             if not loaded:
-                loaded.append(text_rec_model(recognizer))
+                loaded.append(text_rec_model(recognizer, **options))
             return loaded[0]
 
         def _build_batch_sampler(self) -> Any:

@@ -199,7 +199,7 @@ class _Detector:
         return orient_detections(quads, scores, "line")
 
 
-def attach(engine: Any, recognizer: Recognizer | CLIP4STR | str | Path = "tiny") -> Any:
+def attach(engine: Any, recognizer: Recognizer | CLIP4STR | str | Path = "tiny", **options: Any) -> Any:
     """Make CLIP4STR the recognizer of a RapidOCR engine, reading words as :class:`clip4str_plugin.Reader` does.
 
     Lines are cut into words on the page itself and every word is straightened alone, which reads better than cutting
@@ -209,6 +209,7 @@ def attach(engine: Any, recognizer: Recognizer | CLIP4STR | str | Path = "tiny")
     Args:
         engine: a ``RapidOCR``.
         recognizer: a recognizer, a model, or the name or path of one as in :func:`clip4str_plugin.load_model`.
+        **options: the fields of :class:`clip4str_plugin.RecognizerOptions`.
 
     Returns:
         the same object.
@@ -224,11 +225,11 @@ def attach(engine: Any, recognizer: Recognizer | CLIP4STR | str | Path = "tiny")
         return mark_lines(own(img, det_boxes), img, det_boxes)
 
     engine.crop_text_regions = crop_text_regions
-    engine.text_rec = text_recognizer(recognizer)
+    engine.text_rec = text_recognizer(recognizer, **options)
     return engine
 
 
-def text_recognizer(recognizer: Recognizer | CLIP4STR | str | Path = "tiny") -> _TextRecognizer:
+def text_recognizer(recognizer: Recognizer | CLIP4STR | str | Path = "tiny", **options: Any) -> _TextRecognizer:
     """Make CLIP4STR the recognizer of a RapidOCR engine, as its attribute ``text_rec``.
 
     RapidOCR hands over whole lines. They are cut into words at their blanks, the words are read, and the line is put
@@ -238,8 +239,9 @@ def text_recognizer(recognizer: Recognizer | CLIP4STR | str | Path = "tiny") -> 
 
     Args:
         recognizer: a recognizer, a model, or the name or path of one as in :func:`clip4str_plugin.load_model`.
+        **options: the fields of :class:`clip4str_plugin.RecognizerOptions`.
     """
-    return _TextRecognizer(as_recognizer(recognizer))
+    return _TextRecognizer(as_recognizer(recognizer, **options))
 
 
 class _TextRecognizer:
@@ -258,7 +260,7 @@ class _TextRecognizer:
         )
         return TextRecOutput(
             imgs=crops,
-            txts=tuple(reading.text for reading in readings),  # type: ignore[arg-type]  # "one text", says RapidOCR
+            txts=tuple(reading.text for reading in readings),
             scores=[reading.confidence for reading in readings],
             word_results=word_results,  # type: ignore[arg-type]
             elapse=time.perf_counter() - begin,

@@ -26,7 +26,6 @@ import numpy as np
 from clip4str_plugin.errors import DetectorError, ImageError
 from clip4str_plugin.plugins import import_host
 from clip4str_plugin.reading.detectors import Detections, Detector, load_detector
-from clip4str_plugin.reading.recognizer import as_recognizer
 
 if TYPE_CHECKING:
     import pyarrow
@@ -73,8 +72,8 @@ def read_folder(
     detector_gpus: float = 0,
     recognizer_gpus: float = 0,
     pages_a_batch: int = 2,
-    words_a_batch: int = 32,
     dpi: float = 200,
+    **options: Any,
 ) -> Totals:
     """Read all images and PDFs of a folder on a Ray cluster.
 
@@ -96,8 +95,8 @@ def read_folder(
         detector_gpus: GPUs of each; with 0.25, four actors share one.
         recognizer_gpus: likewise. With any, the model runs on ``"cuda"``.
         pages_a_batch: pages that an actor takes at a time.
-        words_a_batch: words in one pass through the recognizer.
         dpi: resolution for the pages of PDFs.
+        **options: as in :class:`clip4str_plugin.Reader`.
 
     Returns:
         what was done.
@@ -137,8 +136,7 @@ def read_folder(
         Recognize,
         fn_constructor_kwargs={
             "model": model,
-            "device": "cuda" if recognizer_gpus else "cpu",
-            "words_a_batch": words_a_batch,
+            "options": {"device": "cuda" if recognizer_gpus else "cpu"} | options,
         },
         compute=_pool(ray_data, recognizers),
         batch_size=pages_a_batch,
@@ -373,21 +371,16 @@ class Recognize:
 
     Args:
         model: as in :func:`clip4str_plugin.load_model`, or a recognizer.
-        device: where the model runs.
-        words_a_batch: words in one pass through it.
+        options: as in :class:`clip4str_plugin.Reader`.
     """
 
     def __init__(
-        self, model: Recognizer | CLIP4STR | str | Path = "tiny", device: str = "cpu", words_a_batch: int = 32
+        self, model: Recognizer | CLIP4STR | str | Path = "tiny", options: dict[str, Any] | None = None
     ) -> None:
-        from torch import nn
-
         from clip4str_plugin import Reader
 
-        built = not isinstance(model, (str, Path, nn.Module))
-        options = {} if built else {"device": device, "batch_size": words_a_batch, "precision": "auto"}
         self._found: Detections | DetectorError | None = None
-        self.reader = Reader(self._give, as_recognizer(model, **options))
+        self.reader = Reader(self._give, model, **(options or {}))
 
     def _give(self, pages: Sequence[np.ndarray]) -> list[Detections]:
         """Stand in for a detector: what was found is known already."""

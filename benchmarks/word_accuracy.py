@@ -85,10 +85,11 @@ def main() -> None:
     print("| | " + " | ".join(f"{s.name} ({len(s)})" for s in sets) + " |")
     print("|---" * (len(sets) + 1) + "|")
     models = {name: load_model(name) for name in args.model}
-    contestants = [(name, Recognizer(model, 64), None) for name, model in models.items()]
+    contestants = [(name, Recognizer(model, batch_size=64), None) for name, model in models.items()]
     first = models[args.model[0]]
     contestants += [
-        (f"{args.model[0]}, {part}", Recognizer(first, 64), ablated(first, ABLATIONS[part])) for part in PARTS
+        (f"{args.model[0]}, {part}", Recognizer(first, batch_size=64), ablated(first, ABLATIONS[part]))
+        for part in PARTS
     ]
     contestants.append(("PP-OCRv6-small", RapidOcrRecognizer(), None))
     for name, recognizer, change in contestants:

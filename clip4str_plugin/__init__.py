@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clip4str_plugin.geometry.rectification import rectify
     from clip4str_plugin.model import CLIP4STR, available_models, load_model
+    from clip4str_plugin.options import ReadOptions, RecognizerOptions
     from clip4str_plugin.page import Page, Word
     from clip4str_plugin.reading.detectors import Detections, available_detectors, load_detector
     from clip4str_plugin.reading.reader import Reader
@@ -25,9 +26,11 @@ __all__ = [
     "CLIP4STR",
     "Detections",
     "Page",
+    "ReadOptions",
     "Reader",
     "Recognition",
     "Recognizer",
+    "RecognizerOptions",
     "Word",
     "available_detectors",
     "available_models",
@@ -40,9 +43,11 @@ _HOME = {
     "CLIP4STR": "model",
     "Detections": "reading.detectors",
     "Page": "page",
+    "ReadOptions": "options",
     "Reader": "reading.reader",
     "Recognition": "reading.recognizer",
     "Recognizer": "reading.recognizer",
+    "RecognizerOptions": "options",
     "Word": "page",
     "available_detectors": "reading.detectors",
     "available_models": "model",

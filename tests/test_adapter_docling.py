@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+from dataclasses import fields
 from difflib import SequenceMatcher
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from docling.models.factories import get_layout_factory, get_ocr_factory
 
 from clip4str_adapters.docling import ClipOcrModel, ClipOcrOptions
 from clip4str_plugin import Detections, Reader
-from clip4str_plugin.reading.reader import MIN_CONFIDENCE
+from clip4str_plugin.options import ReadOptions, RecognizerOptions
 
 PLACES = {"HELLO": (60, 120), "WORLD": (420, 120), "AGAIN": (200, 700)}
 
@@ -60,9 +61,9 @@ def reading(monkeypatch):
     asked = []
 
     def use(recognizer, detector="rapidocr"):
-        def shared_reader(*settings):
-            asked.append(settings)
-            return Reader(detector, recognizer, min_confidence=settings[-1])
+        def shared_reader(*named, **options):
+            asked.append((*named, options))
+            return Reader(detector, recognizer, min_confidence=options["min_confidence"])
 
         monkeypatch.setattr("clip4str_adapters.docling_engine.shared_reader", shared_reader)
         return asked
@@ -136,7 +137,9 @@ def test_a_real_printed_page(layout, reading, tmp_path):
 def test_options_reach_the_reader(layout, reading, scan):
     asked = reading(colour_reader())
     convert(scan[0], layout, mode=OcrMode.FULL_PAGE, model="base16", detector="doctr", device="cpu", batch_size=7)
-    assert asked == [("doctr", "base16", "cpu", 7, MIN_CONFIDENCE)]
+    ((detector, model, options),) = asked
+    assert (detector, model, options["device"], options["batch_size"]) == ("doctr", "base16", "cpu", 7)
+    assert set(options) == {f.name for f in (*fields(RecognizerOptions), *fields(ReadOptions))} - {"page_batch_size"}
     result = convert(scan[0], layout, mode=OcrMode.FULL_PAGE, min_confidence=0.7)
     assert result.document.export_to_markdown() == ""
     with pytest.raises(ValueError, match="extra"):
@@ -150,15 +153,15 @@ def test_the_model_is_loaded_once_a_process(monkeypatch):
     built = []
     monkeypatch.setattr(recognizer, "as_recognizer", lambda *args, **kwargs: built.append(args) or colour_reader())
     monkeypatch.setattr(_common, "_readers", {})
-    readers = {id(_common.shared_reader("rapidocr", "tiny", "cpu", 8, 0.3)) for _ in range(3)}
+    readers = {id(_common.shared_reader("rapidocr", "tiny", batch_size=8)) for _ in range(3)}
     assert len(readers) == 1
     assert built.count(("tiny",)) == 1
-    _common.shared_reader("rapidocr", "tiny", "cpu", 9, 0.3)
+    _common.shared_reader("rapidocr", "tiny", batch_size=9)
     assert built.count(("tiny",)) == 2
 
 
 def test_disabled_ocr_loads_and_reads_nothing(layout, scan, monkeypatch):
-    def refuse(*args):
+    def refuse(*args, **options):
         raise AssertionError("the model was loaded")
 
     monkeypatch.setattr("clip4str_adapters.docling_engine.shared_reader", refuse)

@@ -47,7 +47,7 @@ def reading(monkeypatch, scan):
 
     reader = Reader(detect, real_reader(char_confidence=0.8))
     monkeypatch.setattr(
-        "clip4str_adapters.ocrmypdf_engine.shared_reader", lambda *settings: asked.append(settings) or reader
+        "clip4str_adapters.ocrmypdf_engine.shared_reader", lambda *settings, **options: asked.append(settings) or reader
     )
     return asked
 

@@ -165,7 +165,7 @@ def test_real_models_read_the_same_as_the_reader(tmp_path):
     (tmp_path / "scans").mkdir()
     picture = photo("railroad_crossing.png")
     Image.fromarray(picture).save(tmp_path / "scans" / "photo.png")
-    read_folder(tmp_path / "scans", tmp_path / "out", model=tmp_path / "model", words_a_batch=8)
+    read_folder(tmp_path / "scans", tmp_path / "out", model=tmp_path / "model", batch_size=8)
     (row,) = rows(tmp_path / "out")
     (expected,) = Reader(recognizer=load_model(tmp_path / "model")).stream([picture])
     assert [word["text"] for word in row["words"]] == [word.text for word in expected.words]

@@ -191,9 +191,14 @@ def test_no_calibration_crops(golden_checkpoint, cache):
         set_precision(load_model(golden_checkpoint), "int8", calibration=[])
 
 
-def test_recognizer_takes_one_of_precision_and_dtype(golden_model):
-    with pytest.raises(ValueError, match="give one"):
-        Recognizer(golden_model, dtype=torch.bfloat16, precision="fp32")
+def test_recognizers_do_not_change_each_others_model(golden_checkpoint, golden_crops):
+    model = load_model(golden_checkpoint)
+    exact = Recognizer(model)
+    before = exact(golden_crops)
+    assert Recognizer(model, precision="bf16").model.dtype == torch.bfloat16
+    assert exact.model.dtype == torch.float32
+    assert exact.model.engine is None
+    assert exact(golden_crops) == before
 
 
 def test_load_model_takes_a_precision(golden_checkpoint, cache, golden_images):

@@ -91,10 +91,10 @@ def test_words_on_end(tiny, batch_size, as_list):
     words = ["Market", "Station", "2026", "Open"]
     crops = [np.rot90(drawn(word), turns) for word in words for turns in (0, 1, 3)]
     expected = [word for word in words for _ in range(3)]
-    recognizer = Recognizer(tiny, batch_size, turn_tall=True)
+    recognizer = Recognizer(tiny, batch_size=batch_size, turn_tall=True)
     assert texts(recognizer(crops if as_list else iter(crops))) == expected
     assert texts(recognizer([Image.fromarray(np.ascontiguousarray(crop)) for crop in crops])) == expected
-    squashed = texts(Recognizer(tiny, batch_size, turn_tall=False)(crops))
+    squashed = texts(Recognizer(tiny, batch_size=batch_size, turn_tall=False)(crops))
     assert squashed[::3] == words
     assert squashed[1::3] != words
     assert squashed[2::3] != words
@@ -136,7 +136,7 @@ def test_charset_restricts_decoding(golden_model, golden_crops):
 
 
 def test_bfloat16(golden_checkpoint, golden_crops):
-    recognizer = Recognizer(load_model(golden_checkpoint), dtype=torch.bfloat16)
+    recognizer = Recognizer(load_model(golden_checkpoint), precision="bf16")
     assert recognizer.dtype == torch.bfloat16
     found = recognizer(golden_crops)
     assert len(found) == 7
@@ -144,13 +144,13 @@ def test_bfloat16(golden_checkpoint, golden_crops):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_gpu(golden_checkpoint, golden_crops, dtype):
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_gpu(golden_checkpoint, golden_crops, precision):
     expected = Recognizer(load_model(golden_checkpoint))(golden_crops)
-    recognizer = Recognizer(load_model(golden_checkpoint), batch_size=3, device="cuda", dtype=dtype)
+    recognizer = Recognizer(load_model(golden_checkpoint), batch_size=3, device="cuda", precision=precision)
     assert recognizer.device.type == "cuda"
     found = recognizer(golden_crops)
-    if dtype == torch.float32:
+    if precision == "fp32":
         assert texts(found) == texts(expected)
     assert len(found) == len(expected)
 
@@ -174,13 +174,13 @@ def test_order_and_length(batch_size):
     levels = [3, 1, 4, 1, 5, 0, 2, 5, 3]
     crops = [shade(level, 1 + i, 40 - i) for i, level in enumerate(levels)]
     model = ShadeReader()
-    assert texts(Recognizer(model, batch_size)(crops)) == ["a" * level for level in levels]
+    assert texts(Recognizer(model, batch_size=batch_size)(crops)) == ["a" * level for level in levels]
     assert sum(model.batches) == len(levels)
     assert max(model.batches) <= batch_size
 
 
 def test_takes_any_iterable():
-    recognizer = Recognizer(ShadeReader(), 2)
+    recognizer = Recognizer(ShadeReader(), batch_size=2)
     expected = ["a", "aa", "aaa"]
     assert texts(recognizer(shade(i) for i in (1, 2, 3))) == expected
     assert texts(recognizer(tuple(shade(i) for i in (1, 2, 3)))) == expected
@@ -193,7 +193,7 @@ def test_takes_any_iterable():
 def test_empty_crops_read_as_nothing():
     crops = [np.zeros((0, 4, 3), np.uint8), shade(2), np.zeros((4, 0), np.uint8), shade(1)]
     model = ShadeReader()
-    found = Recognizer(model, 2)(crops)
+    found = Recognizer(model, batch_size=2)(crops)
     assert texts(found) == ["", "aa", "", "a"]
     assert found[0] == Recognition("", 0.0, ())
     assert Recognizer(model)([crops[0]]) == [Recognition("", 0.0, ())]
@@ -211,7 +211,7 @@ def test_stream_holds_few_crops():
             yield crop
             del crop
 
-    for _ in Recognizer(ShadeReader(), 4).stream(crops()):
+    for _ in Recognizer(ShadeReader(), batch_size=4).stream(crops()):
         most = max(most, made - len(gone))
     assert made == 200
     assert 0 < most <= 4 * 3
@@ -225,7 +225,7 @@ def test_stream_gives_results_before_the_source_ends():
             taken.append(i)
             yield shade(1)
 
-    stream = Recognizer(ShadeReader(), 4).stream(crops())
+    stream = Recognizer(ShadeReader(), batch_size=4).stream(crops())
     assert next(stream).text == "a"
     assert len(taken) < 30
     stream.close()
@@ -242,14 +242,14 @@ def test_error_in_the_source_arrives_after_what_came_before():
 
     found = []
     with pytest.raises(OSError, match="camera unplugged"):
-        found.extend(Recognizer(ShadeReader(), 2).stream(crops()))
+        found.extend(Recognizer(ShadeReader(), batch_size=2).stream(crops()))
     assert texts(found) == ["a"] * 4
 
 
 def test_many_threads():
     model = ShadeReader()
     model.barrier = threading.Barrier(2)
-    recognizer = Recognizer(model, 3)
+    recognizer = Recognizer(model, batch_size=3)
     jobs = [[shade(i % 5) for i in range(start, start + 6)] for start in range(4)]
     with ThreadPoolExecutor(2) as pool:  # the barrier lets none through alone
         found = list(pool.map(recognizer, jobs))
@@ -265,10 +265,10 @@ def test_crops_of_like_shape_share_a_batch_and_results_keep_their_order():
     widths = [9, 2, 8, 1, 7, 3]
     crops = [np.full((4, 4 * width, 3), index % 6, np.uint8) for index, width in enumerate(widths)]
     model = WidthReader()
-    assert texts(Recognizer(model, 2)(crops)) == ["a" * min(index, 5) for index in range(6)]
+    assert texts(Recognizer(model, batch_size=2)(crops)) == ["a" * min(index, 5) for index in range(6)]
     assert [sorted(batch) for batch in model.shades] == [[1, 3], [4, 5], [0, 2]], "narrow ones first"
     model.shades = []
-    assert len(list(Recognizer(model, 2).stream(iter(crops)))) == 6
+    assert len(list(Recognizer(model, batch_size=2).stream(iter(crops)))) == 6
     assert [sorted(batch) for batch in model.shades] == [[0, 1], [2, 3], [4, 5]], "nothing is known of what comes"
 
 
@@ -292,7 +292,7 @@ def test_early_exit_reaches_the_model_only_when_asked_for():
 def test_halves_the_batch_when_memory_is_short(caplog):
     model = ShadeReader(memory=3)
     levels = [i % 6 for i in range(40)]
-    recognizer = Recognizer(model, 16)
+    recognizer = Recognizer(model, batch_size=16)
     with caplog.at_level(logging.WARNING):
         assert texts(recognizer([shade(i) for i in levels])) == ["a" * i for i in levels]
     assert recognizer.batch_size == 2
@@ -303,7 +303,7 @@ def test_halves_the_batch_when_memory_is_short(caplog):
 
 def test_gives_up_when_one_crop_is_too_much():
     with pytest.raises(torch.OutOfMemoryError):
-        Recognizer(ShadeReader(memory=0), 8)([shade(1)] * 8)
+        Recognizer(ShadeReader(memory=0), batch_size=8)([shade(1)] * 8)
 
 
 # ---- confidence --------------------------------------------------------------------------------------------
@@ -368,14 +368,14 @@ def test_charset_reaches_the_model():
 def test_bad_crop_is_named():
     crops = [shade(1)] * 5 + [np.zeros((4, 4, 3), np.float64), shade(2)]
     with pytest.raises(ImageError, match=r"crop 5: .*float64"):
-        Recognizer(ShadeReader(), 2)(crops)
+        Recognizer(ShadeReader(), batch_size=2)(crops)
     with pytest.raises(ImageError, match=r"crop 5: .*float64"):
-        Recognizer(ShadeReader(), 20)(crops)
+        Recognizer(ShadeReader(), batch_size=20)(crops)
 
 
 def test_bad_tall_crop_is_reported_once(caplog):
     crops = [shade(1, 9, 3), np.zeros((9, 3), np.float32), shade(2, 9, 3)]
-    recognizer = Recognizer(ShadeReader(), 2, on_error="empty", turn_tall=True)
+    recognizer = Recognizer(ShadeReader(), batch_size=2, on_error="empty", turn_tall=True)
     with caplog.at_level(logging.WARNING):
         assert texts(recognizer(crops)) == ["a", "", "aa"]
     assert [r.getMessage().split(":")[0] for r in caplog.records] == ["crop 1 is read as empty"]
@@ -399,7 +399,7 @@ def test_nothing_read_for_certain_gives_way_to_a_turned_reading():
 def test_bad_crop_can_be_read_as_empty(caplog):
     crops = [shade(1), "word.png", shade(3), np.zeros((2, 2, 7), np.uint8), shade(2)]
     with caplog.at_level(logging.WARNING):
-        found = Recognizer(ShadeReader(), 2, on_error="empty")(crops)
+        found = Recognizer(ShadeReader(), batch_size=2, on_error="empty")(crops)
     assert texts(found) == ["a", "", "aaa", "", "aa"]
     assert found[1] == Recognition("", 0.0, ())
     assert "crop 1" in caplog.text

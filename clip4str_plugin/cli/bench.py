@@ -267,7 +267,7 @@ def _load_ours(contestant: Contestant) -> tuple[Callable[[list[np.ndarray]], Any
     device = contestant.device or ("cuda" if torch.cuda.is_available() else "cpu")
     model = load_model(contestant.model, device=device).requires_grad_(False)
     flop = 0.0 if contestant.pages else _flop(model)
-    recognizer = Recognizer(model, contestant.batch_size, precision=contestant.precision)  # type: ignore[arg-type]
+    recognizer = Recognizer(model, batch_size=contestant.batch_size, precision=contestant.precision)
     if not contestant.pages:
         return recognizer, "", flop
     reader = Reader("rapidocr", recognizer)

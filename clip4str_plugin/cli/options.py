@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import ast
 import inspect
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from clip4str_plugin.cli import UsageError
+from clip4str_plugin.errors import Clip4StrError
+from clip4str_plugin.options import RecognizerOptions
 
 if TYPE_CHECKING:
     from clip4str_plugin.reading.detectors import Detector
@@ -65,7 +68,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="let the model's file name towers and tokenizers of timm and the Hugging Face hub, to be fetched",
     )
-    group.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
+    group.add_argument(
+        "--device", default="auto", metavar="NAME", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)"
+    )
     group.add_argument(
         "--precision",
         choices=["fp32", "bf16", "int8", "auto"],
@@ -126,24 +131,24 @@ def build_recognizer(args: argparse.Namespace, overrides: dict[str, Any] | None 
         Clip4StrError: the model cannot be loaded.
         UsageError: device or charset do not exist.
     """
-    import torch
-
     from clip4str_plugin.model import load_model
+    from clip4str_plugin.model.engines import pick_device
     from clip4str_plugin.reading.recognizer import Recognizer
 
     if args.threads is not None:
+        import torch
+
         torch.set_num_threads(args.threads)
-    model = load_model(args.model, device=_device(args), allow_hub=args.allow_hub, **(overrides or {}))
+    chosen = {field.name: getattr(args, field.name) for field in fields(RecognizerOptions) if hasattr(args, field.name)}
+    model = args.model
     try:
-        return Recognizer(
-            model,
-            batch_size=args.batch_size,
-            precision=args.precision,
-            early_exit=args.early_exit,
-            confidence=args.confidence,
-            charset=getattr(args, "charset", None),
-        )
+        if overrides or args.allow_hub:
+            placed = {"device": pick_device(chosen.pop("device")), "precision": chosen.pop("precision")}
+            model = load_model(model, allow_hub=args.allow_hub, **placed, **(overrides or {}))
+        return Recognizer(model, **chosen)
     except ValueError as error:
+        if isinstance(error, Clip4StrError):
+            raise
         raise UsageError(str(error)) from None
 
 
@@ -172,20 +177,10 @@ def build_detector(args: argparse.Namespace) -> Detector:
     if "threads" in taken and args.threads is not None:
         chosen["threads"] = args.threads
     if "device" in taken:
-        chosen["device"] = _device(args)
+        from clip4str_plugin.model.engines import pick_device
+
+        chosen["device"] = pick_device(args.device)
     return load_detector(args.detector, **{**chosen, **options})
-
-
-def _device(args: argparse.Namespace) -> str:
-    """The device to run on, after a try whether it can be used."""
-    import torch
-
-    name = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"the device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
-    return name
 
 
 def _parameters(detector: str) -> set[str]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from clip4str_plugin.cli import UsageError, options
 from clip4str_plugin.io.writers import FORMATS
-from clip4str_plugin.reading.reader import MIN_CONFIDENCE, Reader
+from clip4str_plugin.options import ReadOptions
+from clip4str_plugin.reading.reader import Reader
 
 if TYPE_CHECKING:
     from clip4str_plugin.cli.outputs import FileNames
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min-confidence",
         type=float,
-        default=MIN_CONFIDENCE,
+        default=ReadOptions.min_confidence,
         metavar="P",
         help="leave out words read less surely: most of them are no text (default: %(default)s; 0 keeps all)",
     )

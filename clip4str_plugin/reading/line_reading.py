@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 if TYPE_CHECKING:
+    from clip4str_plugin.options import Orientation
     from clip4str_plugin.page import Word
     from clip4str_plugin.reading.detectors import Detections
-    from clip4str_plugin.reading.orientation import Mode, Oriented
+    from clip4str_plugin.reading.orientation import Oriented
     from clip4str_plugin.reading.recognizer import Recognition, Recognizer
 
 __all__ = ["LineReading", "WordReading", "mean_confidence", "read_lines", "read_lines_of_page"]
@@ -64,7 +65,7 @@ def read_lines(
     crops: Sequence[np.ndarray],
     *,
     color: Literal["rgb", "bgr"] = "rgb",
-    orientation: Mode = "auto",
+    orientation: Orientation = "auto",
 ) -> list[LineReading]:
     """Cut line crops into words at their blanks, read the words and put the lines together again.
 
@@ -116,7 +117,7 @@ def read_lines_of_page(
     page: np.ndarray,
     lines: Detections,
     *,
-    orientation: Mode = "auto",
+    orientation: Orientation = "auto",
 ) -> list[LineReading]:
     """Cut detected lines into words on the page itself, straighten and read the words, and put the lines together.
 

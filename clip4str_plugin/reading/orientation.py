@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal, Protocol, TypeVar, get_args
+from typing import Generic, Protocol, TypeVar, get_args
 
 import numpy as np
 
 from clip4str_plugin.geometry.stacked_letters import unstack
+from clip4str_plugin.options import Orientation as Mode
 
-__all__ = ["Mode", "Oriented", "Reading", "certainty", "resolve_orientation", "stands_on_end", "turn_polygon"]
-
-Mode = Literal["off", "auto", "on"]
+__all__ = ["Oriented", "Reading", "certainty", "resolve_orientation", "stands_on_end", "turn_polygon"]
 
 # Text at least this many times longer than high is not taken for a stack of upright letters.
 _STACKABLE = 1.5

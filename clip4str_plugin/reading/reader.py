@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clip4str_plugin.errors import Clip4StrError, DetectorError
 from clip4str_plugin.geometry.polygons import enclose
+from clip4str_plugin.options import split_options
 from clip4str_plugin.page import Page, Word
 
 if TYPE_CHECKING:
@@ -21,17 +22,13 @@ if TYPE_CHECKING:
 
     from clip4str_plugin.model import CLIP4STR
     from clip4str_plugin.reading.detectors import Detections, Detector
-    from clip4str_plugin.reading.orientation import Mode
     from clip4str_plugin.reading.recognizer import Recognition, Recognizer
     from clip4str_plugin.reading.words import Region
 
-__all__ = ["MIN_CONFIDENCE", "Reader"]
+__all__ = ["Reader"]
 
 logger = logging.getLogger(__name__)
 
-# Chosen on photos of streets and on forms: the embedded model's confidences are close to probabilities, and nine in ten
-# of the words it reads less surely than this are wrong or no text.
-MIN_CONFIDENCE = 0.5
 # The product of the characters' confidences falls with every one: longer words are held to the limit as if they had
 # so many.
 _LONG = 8
@@ -50,44 +47,27 @@ class Reader:
 
     Args:
         detector: the name of an installed detector (see :func:`clip4str_plugin.load_detector`) or a detector.
-        recognizer: a recognizer, a model, or the name or file of one (see :func:`clip4str_plugin.load_model`), which
-            then computes in precision "auto" (see :func:`clip4str_plugin.model.engines.set_precision`).
-        orientation: which words are read again in other directions, the likeliest reading winning: ``"off"`` none;
-            ``"auto"`` those that stand on end or read badly; ``"on"`` all, at several times the cost.
-        min_confidence: words below it are left out: most of what a detector takes for text and is none is read so
-            badly. Words of over eight characters are held to it as if they had eight, since confidence, a product,
-            falls with every character. It depends on the model and on how its confidence is computed; 0 keeps all.
-        page_batch_size: how many pages the detector gets at a time, and whose words are read together; twice as many
-            are in memory.
+        recognizer: a recognizer, a model, or the name or file of one (see :func:`clip4str_plugin.load_model`).
+        **options: the fields of :class:`clip4str_plugin.ReadOptions` and, unless the recognizer is built already, of
+            :class:`clip4str_plugin.RecognizerOptions`.
 
     Raises:
-        ValueError: an argument is out of range.
+        TypeError: there is no such option.
+        ValueError: an option is out of range, or one of the recognizer comes with a recognizer that is built already.
     """
 
     def __init__(
         self,
         detector: str | Detector = "rapidocr",
         recognizer: Recognizer | CLIP4STR | str | Path = "tiny",
-        *,
-        orientation: Mode = "auto",
-        min_confidence: float = MIN_CONFIDENCE,
-        page_batch_size: int = 2,
+        **options: Any,
     ) -> None:
         from clip4str_plugin.reading.detectors import load_detector
         from clip4str_plugin.reading.recognizer import as_recognizer
 
-        if orientation not in ("off", "auto", "on"):
-            raise ValueError(f"orientation is {orientation!r}; it must be 'off', 'auto' or 'on'")
-        if not 0 <= min_confidence <= 1:
-            raise ValueError(f"min_confidence is {min_confidence}; it must lie between 0 and 1")
-        if page_batch_size < 1:
-            raise ValueError(f"page_batch_size is {page_batch_size}; it must be at least 1")
+        self.options, recognizing = split_options(options)
         self.detector = load_detector(detector)
-        named = {"precision": "auto"} if isinstance(recognizer, (str, Path)) else {}
-        self.recognizer = as_recognizer(recognizer, **named)
-        self.orientation = orientation
-        self.min_confidence = min_confidence
-        self.page_batch_size = page_batch_size
+        self.recognizer = as_recognizer(recognizer, **recognizing)
 
     def __call__(self, pages: Iterable[np.ndarray], *, straight: bool = False) -> Document:
         """Read pages into docTR's own document.
@@ -127,13 +107,13 @@ class Reader:
 
         drafts = self._prepare(iter(pages))
         # One batch leaves nothing to overlap, and a thread would only add to the latency.
-        few = isinstance(pages, Sized) and len(pages) <= self.page_batch_size
+        few = isinstance(pages, Sized) and len(pages) <= self.options.page_batch_size
         for batch in drafts if few else prefetch(drafts):
             yield from self._read(batch)
             del batch
 
     def _prepare(self, pages: Iterator[np.ndarray]) -> Iterator[list[_Draft]]:
-        while batch := list(islice(pages, self.page_batch_size)):
+        while batch := list(islice(pages, self.options.page_batch_size)):
             begin = time.perf_counter()
             found = self._detect(batch)
             seconds = (time.perf_counter() - begin) / len(batch)
@@ -174,7 +154,7 @@ class Reader:
 
     def _keeps(self, reading: Recognition) -> bool:
         length = len(reading.text)
-        return bool(length) and reading.confidence ** min(1.0, _LONG / length) >= self.min_confidence
+        return bool(length) and reading.confidence ** min(1.0, _LONG / length) >= self.options.min_confidence
 
     def _recognize(self, pages: list[list[Region]]) -> list[list[_Piece]]:
         """Read the crops of several pages together."""
@@ -182,7 +162,7 @@ class Reader:
         from clip4str_plugin.reading.words import read_regions
 
         regions = [region for page in pages for region in page]
-        settled = read_regions(pages, self.recognizer, self.orientation)
+        settled = read_regions(pages, self.recognizer, self.options.orientation)
         pieces = iter(
             [
                 _Piece(turn_polygon(region.polygon, item.turns), region.score, item.reading)

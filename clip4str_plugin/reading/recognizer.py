@@ -15,20 +15,18 @@ from PIL import Image
 
 from clip4str_plugin.errors import ImageError
 from clip4str_plugin.model.preprocess import Color, is_empty, resize
+from clip4str_plugin.options import RecognizerOptions
 from clip4str_plugin.prefetch import prefetch
 
 if TYPE_CHECKING:
     import torch
 
     from clip4str_plugin.model.clip4str import CLIP4STR
-    from clip4str_plugin.model.engines import Precision
     from clip4str_plugin.reading.backend import Backend, Reading
 
-__all__ = ["TALL", "Confidence", "Recognition", "Recognizer", "as_recognizer"]
+__all__ = ["TALL", "Recognition", "Recognizer", "as_recognizer"]
 
 logger = logging.getLogger(__name__)
-
-Confidence = Literal["product", "mean", "min", "geometric"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Recognition:
 
     Attributes:
         text: the characters, possibly none.
-        confidence: between 0 and 1; see ``confidence`` of :class:`Recognizer`.
+        confidence: between 0 and 1; see :class:`clip4str_plugin.RecognizerOptions`.
         char_confidences: the probability of each character of ``text``, between 0 and 1.
     """
 
@@ -67,30 +65,17 @@ class Recognizer:
     A recognizer may be used from several threads at once.
 
     Args:
-        model: from ``load_model``, or what that takes. It is put in evaluation mode. Where ``device``, ``dtype`` or
-            ``precision`` ask for a change, the recognizer changes a model of its own, which shares the weights that
-            stay as they are.
-        batch_size: crops in one pass through the model. When a GPU runs out of memory the size is halved, for good,
-            and reading goes on.
-        device: "cpu", "cuda", ...; None leaves the model where it is.
-        dtype: ``torch.float32`` or ``torch.bfloat16``; None leaves the model as it is.
-        confidence: how the confidence of a word follows from the probabilities of its characters: "product" as
-            published, including the probability that the word ends there; "mean", "min" or "geometric" (mean) of the
-            characters alone. For empty text "product" is the probability of an immediate end, the others are 0.
-        charset: the only characters that may be read, "0123456789" say. The others are excluded while decoding, so
-            that the probabilities are those among the characters left. None allows all the model knows.
+        model: a model, put in evaluation mode; or what :func:`clip4str_plugin.load_model` takes. Only the arithmetic of
+            this recognizer follows the options, never that of others with the same model.
         on_error: what to do with a crop of a wrong type or shape: "raise" an ImageError that names its index, or read
             it as "empty" (text "", confidence 0, a warning in the log).
-        precision: "fp32", "bf16", "int8" or "auto": how, and by which engine, the model computes from now on (see
-            :func:`clip4str_plugin.model.engines.set_precision`); None leaves it as it is. Not together with ``dtype``.
-        turn_tall: read crops at least 1.5 times as high as wide in three ways, as they are and turned by a quarter to
-            either side, and keep the likeliest reading. A narrow letter stays as it is. None does what the model's
-            configuration says.
-        early_exit: approximate and faster: words whose characters the visual branch all reads with at least this
-            probability are neither refined nor corrected by the cross-modal branch. None corrects all.
+        **options: the fields of :class:`clip4str_plugin.RecognizerOptions`.
 
     Raises:
+        TypeError: there is no such option.
         ValueError: an argument is out of range, or ``charset`` holds characters the model does not know.
+        CheckpointError: the model cannot be loaded.
+        EngineError: the precision cannot be had on this device.
 
     >>> import numpy as np
     >>> from clip4str_plugin import Recognizer, load_model
@@ -101,41 +86,22 @@ class Recognizer:
 
     def __init__(
         self,
-        model: CLIP4STR | str | Path,
-        batch_size: int = 32,
-        device: str | torch.device | None = None,
-        dtype: torch.dtype | None = None,
-        confidence: Confidence = "product",
-        charset: str | None = None,
+        model: CLIP4STR | str | Path = "tiny",
+        *,
         on_error: Literal["raise", "empty"] = "raise",
-        precision: Precision | None = None,
-        turn_tall: bool | None = None,
-        early_exit: float | None = None,
+        **options: Any,
     ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, is {batch_size}")
-        if confidence not in get_args(Confidence):
-            raise ValueError(f"confidence must be one of {', '.join(get_args(Confidence))}; is {confidence!r}")
         if on_error not in ("raise", "empty"):
             raise ValueError(f"on_error must be 'raise' or 'empty', is {on_error!r}")
-        if charset == "":
-            raise ValueError("charset is empty: name the characters to read, or None for all")
-        if precision is not None and dtype is not None:
-            raise ValueError(f"precision {precision!r} and dtype {dtype} both say how to compute: give one")
-        if early_exit is not None and not 0 <= early_exit <= 1:
-            raise ValueError(f"early_exit is a probability between 0 and 1, or None; is {early_exit}")
-        if isinstance(model, (str, Path)):
-            model = _load(model)
+        self.options = chosen = RecognizerOptions(**options)
         from clip4str_plugin.reading.torch_backend import TorchBackend
 
-        self._backend: Backend = TorchBackend(model, device, dtype, precision, charset, early_exit)
-        self.batch_size = batch_size
-        self.confidence = confidence
-        self.charset = charset
+        self._backend: Backend = TorchBackend(model, chosen)
+        self.batch_size = chosen.batch_size
         self.on_error = on_error
         # Models of others need not know it.
-        self.turn_tall = getattr(self.config, "turn_tall", False) if turn_tall is None else turn_tall
-        self._combine = _COMBINE[confidence]
+        self.turn_tall = getattr(self.config, "turn_tall", False) if chosen.turn_tall is None else chosen.turn_tall
+        self._combine = _COMBINE[chosen.confidence]
 
     def __call__(self, crops: Iterable[Any], color: Color = "rgb") -> list[Recognition]:
         """Read all crops.
@@ -274,24 +240,19 @@ def as_recognizer(source: Recognizer | CLIP4STR | str | Path, **options: Any) ->
     Args:
         source: a recognizer, taken as it is; a model; or what :func:`clip4str_plugin.load_model` takes. Hosts name
             their architectures in one flat list, so ``"clip4str_base16"`` is understood as ``"base16"``.
-        **options: for the recognizer that is built around a model, as in :class:`clip4str_plugin.Recognizer`.
+        **options: the fields of :class:`clip4str_plugin.RecognizerOptions`.
 
     Raises:
         ValueError: options come with a recognizer that is built already.
     """
+    if isinstance(source, (str, Path)):
+        return Recognizer(source if Path(source).exists() else str(source).removeprefix("clip4str_"), **options)
     # Whatever else is callable counts as built already; a model is what decodes.
-    if isinstance(source, (str, Path)) or hasattr(source, "generate"):
+    if hasattr(source, "generate"):
         return Recognizer(source, **options)
     if options:
         raise ValueError(f"{sorted(options)} are for a model or its name; the recognizer given is built already")
     return source
-
-
-def _load(source: str | Path) -> CLIP4STR:
-    from clip4str_plugin.model.checkpoint import load_model
-
-    name = str(source)
-    return load_model(source if Path(name).exists() else name.removeprefix("clip4str_"))
 
 
 class _View(NamedTuple):

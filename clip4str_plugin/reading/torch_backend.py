@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from clip4str_plugin.model.checkpoint import load_model
+from clip4str_plugin.model.engines import pick_device, set_precision
 from clip4str_plugin.model.preprocess import normalize
 
 if TYPE_CHECKING:
     from clip4str_plugin.model.clip4str import CLIP4STR
-    from clip4str_plugin.model.engines import Precision
+    from clip4str_plugin.options import RecognizerOptions
     from clip4str_plugin.reading.backend import Reading
 
 __all__ = ["TorchBackend"]
@@ -23,40 +26,30 @@ class TorchBackend:
     """Reads with a PyTorch model, on any device; see :class:`~clip4str_plugin.reading.backend.Backend`.
 
     Args:
-        model: from ``load_model``; put in evaluation mode. Where device, dtype or precision ask for a change, the
-            backend changes a model of its own, which shares the weights that stay as they are.
-        device: "cpu", "cuda", ...; None leaves the model where it is.
-        dtype: of the weights; None leaves them as they are.
-        precision: see :func:`clip4str_plugin.model.engines.set_precision`; None leaves the model as it is.
-        charset: the only characters to read; None for all.
-        early_exit: see ``CLIP4STR.generate``.
+        model: a model, put in evaluation mode, or what ``load_model`` takes. Where device or precision ask for a
+            change, the backend changes a model of its own, which shares the weights that stay as they are.
+        options: device, precision, charset and early exit.
 
     Raises:
-        ValueError: ``charset`` holds characters the model does not know.
+        ValueError: the device cannot be used, or ``charset`` holds characters the model does not know.
     """
 
     out_of_memory = torch.OutOfMemoryError
 
-    def __init__(
-        self,
-        model: CLIP4STR,
-        device: str | torch.device | None = None,
-        dtype: torch.dtype | None = None,
-        precision: Precision | None = None,
-        charset: str | None = None,
-        early_exit: float | None = None,
-    ) -> None:
-        if (device, dtype, precision) != (None, None, None):
+    def __init__(self, model: CLIP4STR | str | Path, options: RecognizerOptions) -> None:
+        if isinstance(model, (str, Path)):
+            model = load_model(model, device=pick_device(options.device), precision=options.precision)
+        elif (options.device, options.precision) != ("auto", "auto"):
             # Others may read with this model, too.
-            model = _own(model).to(device=device, dtype=dtype)
+            model = _own(model)
+            if options.device != "auto":
+                model = model.to(pick_device(options.device))
+            if options.precision != "auto":
+                set_precision(model, options.precision)
         self.model = model.eval()
-        if precision is not None:
-            from clip4str_plugin.model.engines import set_precision
-
-            set_precision(self.model, precision)
-        self._allowed = None if charset is None else model.tokenizer.class_mask(charset)
+        self._allowed = None if options.charset is None else model.tokenizer.class_mask(options.charset)
         # Asked for only when wanted: models of others need not know it.
-        self._options: dict[str, Any] = {} if early_exit is None else {"early_exit": early_exit}
+        self._options: dict[str, Any] = {} if options.early_exit is None else {"early_exit": options.early_exit}
 
     @property
     def config(self) -> Any:

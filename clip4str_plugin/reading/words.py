@@ -12,10 +12,11 @@ import numpy as np
 
 from clip4str_plugin.errors import PolygonError
 from clip4str_plugin.geometry.rectification import rectify
+from clip4str_plugin.options import Orientation
 from clip4str_plugin.reading.detectors import Detections
 from clip4str_plugin.reading.line_splitting import split_lines
 from clip4str_plugin.reading.long_words import read_long_words
-from clip4str_plugin.reading.orientation import Mode, Oriented, certainty, resolve_orientation, stands_on_end
+from clip4str_plugin.reading.orientation import Oriented, certainty, resolve_orientation, stands_on_end
 
 if TYPE_CHECKING:
     from clip4str_plugin.reading.recognizer import Recognition
@@ -62,7 +63,7 @@ def cut_words(image: np.ndarray, detections: Detections) -> list[Region]:
 def read_regions(
     pages: Sequence[Sequence[Region]],
     recognize: Callable[[list[np.ndarray]], Sequence[Recognition]],
-    orientation: Mode = "auto",
+    orientation: Orientation = "auto",
 ) -> list[Oriented[Recognition]]:
     """Read the words of several pages together.
 
@@ -110,7 +111,7 @@ def read_words(
     crops: Sequence[np.ndarray],
     recognize: Callable[[list[np.ndarray]], Sequence[Recognition]],
     *,
-    orientation: Mode = "auto",
+    orientation: Orientation = "auto",
     on_end: Sequence[bool] | None = None,
     lines: Sequence[Hashable] | None = None,
     max_length: int | None = None,

@@ -25,7 +25,6 @@ from clip4str_plugin.service.uploads import receive
 
 if TYPE_CHECKING:
     from clip4str_plugin.reading.detectors import Detector
-    from clip4str_plugin.reading.orientation import Mode
     from clip4str_plugin.reading.recognizer import Recognizer
 
 __all__ = ["create_app"]
@@ -40,8 +39,8 @@ def create_app(
     recognizer: Recognizer,
     limits: Limits = Limits(),  # noqa: B008  # frozen
     *,
-    orientation: Mode = "auto",
     names: tuple[str, str] = ("", ""),
+    **options: Any,
 ) -> FastAPI:
     """Build the service around a detector and a recognizer that are loaded already.
 
@@ -54,14 +53,14 @@ def create_app(
         detector: finds the text; it is never entered by two threads at once.
         recognizer: reads the words.
         limits: what a client may ask for.
-        orientation: as for :class:`clip4str_plugin.Reader`.
         names: of detector and model, to be told by ``/health``.
+        **options: as for :class:`clip4str_plugin.Reader`.
 
     Returns:
         an ASGI application; its lifespan's end stops the threads that read.
     """
     metrics = Metrics()
-    engine = Engine(detector, recognizer, limits, metrics, orientation)
+    engine = Engine(detector, recognizer, limits, metrics, **options)
     uploading = _Places(limits.queue + limits.workers)
     metrics.receiving.set_function(lambda: uploading.taken)
 

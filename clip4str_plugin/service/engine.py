@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from clip4str_plugin.reading.detectors import Detections, Detector
-    from clip4str_plugin.reading.orientation import Mode
     from clip4str_plugin.reading.reader import Reader
     from clip4str_plugin.reading.recognizer import Recognizer
     from clip4str_plugin.service.jobs import Job
@@ -40,17 +39,22 @@ class Engine:
         recognizer: reads the words; one batch at a time, filled from all requests.
         limits: how many are read and may wait.
         metrics: counts what happens.
-        orientation: as for :class:`clip4str_plugin.Reader`.
+        options: as for :class:`clip4str_plugin.Reader`.
     """
 
     def __init__(
-        self, detector: Detector, recognizer: Recognizer, limits: Limits, metrics: Metrics, orientation: Mode = "auto"
+        self,
+        detector: Detector,
+        recognizer: Recognizer,
+        limits: Limits,
+        metrics: Metrics,
+        **options: Any,
     ) -> None:
         self._detector = _OneAtATime(detector)
         self._batcher = Batcher(recognizer, metrics.observe_batch)
         self._limits = limits
         self._metrics = metrics
-        self._orientation = orientation
+        self._options = options
         self._threads = ThreadPoolExecutor(limits.workers, thread_name_prefix="clip4str-reader")
         self._jobs: dict[Job, Future[None]] = {}
         self._lock = threading.Lock()
@@ -129,7 +133,7 @@ class Engine:
         from clip4str_plugin.reading.reader import Reader
 
         recognizer = cast(Any, SharedRecognizer(self._batcher, cancelled))
-        return Reader(self._detector, recognizer, orientation=self._orientation, page_batch_size=1)
+        return Reader(self._detector, recognizer, **self._options | {"page_batch_size": 1})
 
     def _run(self, job: Job) -> None:
         begin = time.monotonic()

@@ -158,7 +158,7 @@ def test_gpu(golden_checkpoint, golden_crops, precision):
 def test_conversions_leave_the_model_of_others_alone():
     model = ShadeReader()
     first = Recognizer(model)
-    rounded = Recognizer(model, dtype=torch.bfloat16)
+    rounded = Recognizer(model, precision="bf16")
     assert (first.dtype, rounded.dtype) == (torch.float32, torch.bfloat16)
     assert texts(first([shade(2)])) == texts(rounded([shade(2)])) == ["aa"]
     same = Recognizer(model, device="cpu")

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
-from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
-
-import numpy as np
+from typing import IO
 
 from clip4str_plugin.errors import ImageError
+from clip4str_plugin.io.decoding import MAX_PIXELS, PDF_DPI, Decoding, PageImage, Unreadable, decode, open_image, to_rgb
 from clip4str_plugin.io.urls import fetch_url, is_url
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 __all__ = [
     "MAX_PIXELS",
@@ -30,56 +24,20 @@ __all__ = [
     "to_rgb",
 ]
 
-MAX_PIXELS = 150_000_000
-"""Larger pages are refused unless the caller says otherwise: decoded, this many pixels take 450 MB."""
-
-PDF_DPI = 200
-"""Resolution at which pages of a PDF are rendered."""
-
 PAGE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm",
      ".pdf", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
 )  # fmt: skip
 """Of a folder, only files that end so are read; a path that is named is read whatever its suffix."""
 
-# What Pillow may decode. It knows more, some of it by starting other programs (EPS).
-_FORMATS = ("AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
-_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
-_RAISE_LIMIT = "shrink it or, if it is to be trusted, raise the limit with --max-pixels (max_pixels=)"
-# PDFium must not be entered by two threads at once, whatever document they work on.
-_PDFIUM = threading.Lock()
-
-
-@dataclass(frozen=True)
-class PageImage:
-    """One page of one file.
-
-    Attributes:
-        source: the file, as the caller named it.
-        index: which page of the file, from 0.
-        pixels: (H, W, 3) uint8 RGB, upright as its EXIF orientation says.
-        dpi: pixels an inch, None where the file does not say.
-    """
-
-    source: str
-    index: int
-    pixels: np.ndarray
-    dpi: float | None = None
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """What stands in the place of a file, or a page of a file, that cannot be read.
-
-    Attributes:
-        source: the file, as the caller named it.
-        error: one line; it names the file and the remedy.
-        index: the page, from 0; None if it is the file as a whole.
-    """
-
-    source: str
-    error: str
-    index: int | None = None
+# What is decoded in this process: images of these formats, no larger than those of a usual camera, and JPEGs in no more
+# scans than they need. A child process costs a third of a second, and is used for everything else.
+_PLAIN = frozenset({"BMP", "DIB", "GIF", "JPEG", "MPO", "PNG", "PPM", "TGA", "WEBP"})
+_PLAIN_PIXELS = 16_000_000
+_PLAIN_SCANS = 64
+# Decoding begins while these are opened, or has no end that their header tells.
+_NEVER_PLAIN = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
+_START_OF_SCAN = b"\xff\xda"  # of a JPEG; in its compressed data 0xff is never followed by 0xda
 
 
 def find_files(paths: Iterable[str | os.PathLike[str]], *, recursive: bool = False) -> Iterator[str | Unreadable]:
@@ -121,13 +79,21 @@ def _list_folder(path: str, recursive: bool) -> list[str]:
 
 
 def read_pages(
-    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, dpi: float = PDF_DPI, allow_url: bool = False
+    path: str | os.PathLike[str],
+    *,
+    max_pixels: int = MAX_PIXELS,
+    dpi: float = PDF_DPI,
+    allow_url: bool = False,
+    stop: Callable[[], bool] | None = None,
 ) -> Generator[PageImage | Unreadable, None, None]:
-    """Read a file page by page; memory holds one page at a time.
+    """Read a file page by page; memory holds two pages at a time.
 
     The content decides what the file is, not its suffix. A TIFF and a PDF give all their pages, other files that hold
     several pictures (animations) the first. Transparent parts become white, 16 bits a channel are scaled to 8. HEIC
     photos need the package ``pillow-heif``.
+
+    PDFs, TIFFs, large images and whatever may take long are decoded in child processes, limited to
+    :func:`clip4str_plugin.io.decoder_pool.memory_limit` and ``PAGE_SECONDS`` a page.
 
     >>> from clip4str_plugin.io.images import read_pages
     >>> [page.error for page in read_pages("missing.png")]
@@ -139,6 +105,7 @@ def read_pages(
             ``PIL.Image.MAX_IMAGE_PIXELS`` raises that limit of Pillow's as well, for the whole process.
         dpi: resolution for the pages of a PDF.
         allow_url: whether to fetch what is an ``http`` or ``https`` URL, see :func:`clip4str_plugin.io.urls.fetch_url`.
+        stop: as for `read_stream`.
 
     Yields:
         pages in order; an `Unreadable` in the place of each that cannot be read. Nothing is raised for a bad file.
@@ -146,13 +113,20 @@ def read_pages(
     source = os.fspath(path)
     try:
         with _open(source, allow_url) as file:
-            yield from read_stream(file, source, max_pixels=max_pixels, dpi=dpi)
+            local = None if is_url(source) else source
+            yield from _read(file, source, Decoding(max_pixels, dpi), local, stop)
     except ImageError as error:
         yield Unreadable(source, f"{source}: {error}")
 
 
 def read_stream(
-    file: IO[bytes], source: str, *, max_pixels: int = MAX_PIXELS, dpi: float = PDF_DPI, max_pages: int | None = None
+    file: IO[bytes],
+    source: str,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    dpi: float = PDF_DPI,
+    max_pages: int | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> Generator[PageImage | Unreadable, None, None]:
     """Read an open file page by page; see `read_pages`.
 
@@ -162,22 +136,48 @@ def read_stream(
         max_pixels: as for `read_pages`.
         dpi: likewise.
         max_pages: files with more pages are refused before the first is decoded; None: any number.
+        stop: asked many times a second while a child process decodes; once it returns true the child is killed, and no
+            more pages come.
 
     Yields:
         as `read_pages`.
     """
     try:
-        file.seek(0)
-        head = file.read(1024)
-        file.seek(0)
-        if not head:
-            raise ImageError("the file is empty (0 bytes)")
-        if b"%PDF-" in head:
-            yield from _read_pdf(file, source, dpi, max_pixels, max_pages)
-        else:
-            yield from _read_image(file, source, head, max_pixels, max_pages)
+        yield from _read(file, source, Decoding(max_pixels, dpi, max_pages), None, stop)
     except ImageError as error:
         yield Unreadable(source, f"{source}: {error}")
+
+
+def _read(
+    file: IO[bytes], source: str, how: Decoding, path: str | None, stop: Callable[[], bool] | None
+) -> Iterator[PageImage | Unreadable]:
+    try:
+        if _is_plain(file, how.max_pixels):
+            yield from decode(file, source, how)
+            return
+    except MemoryError:
+        raise ImageError("takes more memory than there is; shrink it") from None
+    from clip4str_plugin.io.decoder_pool import decode_apart
+
+    yield from decode_apart(file, source, how, path=path, stop=stop)
+
+
+def _is_plain(file: IO[bytes], max_pixels: int) -> bool:
+    """Whether a file can be decoded in this process without harm."""
+    file.seek(0)
+    head = file.read(1024)
+    if not head:
+        raise ImageError("the file is empty (0 bytes)")
+    if b"%PDF-" in head or head[4:8] == b"ftyp" or head.startswith(_NEVER_PLAIN):
+        return False
+    with open_image(file, max_pixels) as image:
+        width, height = image.size
+        if image.format not in _PLAIN or _PLAIN_PIXELS < width * height <= max_pixels:
+            return False
+        if image.format not in ("JPEG", "MPO"):
+            return True
+    file.seek(0)
+    return file.read().count(_START_OF_SCAN) <= _PLAIN_SCANS
 
 
 def _open(source: str, allow_url: bool) -> IO[bytes]:
@@ -196,182 +196,3 @@ def _open(source: str, allow_url: bool) -> IO[bytes]:
         raise ImageError("there is no such file") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         raise ImageError(f"cannot be opened ({getattr(error, 'strerror', None) or error})") from None
-
-
-def _read_image(
-    file: IO[bytes], source: str, head: bytes, max_pixels: int, max_pages: int | None
-) -> Iterator[PageImage | Unreadable]:
-    from PIL import Image
-
-    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
-        _enable_heif()
-    Image.init()
-    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
-        Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)
-    try:
-        image = Image.open(file, formats=[name for name in _FORMATS if name in Image.OPEN])
-    except Image.UnidentifiedImageError:
-        raise ImageError("is neither an image nor a PDF that can be read here; save it as JPEG, PNG or PDF") from None
-    except Image.DecompressionBombError:
-        raise ImageError(f"is larger than {_megapixels(max_pixels)}; {_RAISE_LIMIT}") from None
-    except Exception as error:  # decoders raise all kinds of errors on broken files
-        raise ImageError(f"is damaged ({_reason(error)})") from None
-    with image:
-        _check_count(_count_frames(image) if max_pages is not None else 1, max_pages)
-        index = 0
-        while True:
-            try:
-                yield PageImage(source, index, _decode(image, max_pixels), _dpi(image))
-            except ImageError as error:
-                where = f"page {index + 1} " if index else ""
-                yield Unreadable(source, f"{source}: {where}{error}", index or None)
-            index += 1
-            try:
-                if image.format != "TIFF":
-                    return
-                image.seek(index)
-            except EOFError:
-                return
-            except Exception as error:
-                yield Unreadable(source, f"{source}: pages from {index + 1} on are damaged ({_reason(error)})", index)
-                return
-
-
-def _count_frames(image: Image.Image) -> int:
-    try:
-        return getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
-    except Exception:  # damaged after the first page, which is still there to be read
-        return 1
-
-
-def _check_count(count: int, max_pages: int | None) -> None:
-    if max_pages is not None and count > max_pages:
-        raise ImageError(f"has {count} pages, more than the limit of {max_pages}; split it")
-
-
-def _enable_heif() -> None:
-    try:
-        from pillow_heif import register_heif_opener
-    except ImportError:
-        raise ImageError("is a HEIC photo; to read those: pip install pillow-heif") from None
-    register_heif_opener()
-
-
-def _decode(image: Image.Image, max_pixels: int) -> np.ndarray:
-    from PIL import ImageOps
-
-    width, height = image.size
-    if width * height > max_pixels:
-        raise ImageError(
-            f"has {width} x {height} pixels, more than the limit of {_megapixels(max_pixels)}; {_RAISE_LIMIT}"
-        )
-    try:
-        image.load()
-    except Exception as error:
-        raise ImageError(f"is damaged or cut short ({_reason(error)})") from None
-    try:
-        upright = ImageOps.exif_transpose(image)
-    except Exception:  # broken EXIF data say nothing about the pixels
-        upright = image
-    return to_rgb(upright)
-
-
-def to_rgb(image: Image.Image) -> np.ndarray:
-    """Convert a Pillow image of any mode to pixels; transparent parts become white, more than 8 bits are scaled.
-
-    Floating point is taken to be in [0, 1] or [0, 255] if it fits, else stretched from its smallest to its largest
-    value; integers are taken to be 16 bits wide if they fit.
-
-    Returns:
-        (H, W, 3) uint8 RGB, contiguous.
-    """
-    from PIL import Image
-
-    if image.mode.startswith(("I", "F")):
-        return np.repeat(_scale(np.asarray(image))[..., None], 3, axis=2)
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        image = Image.new("RGBA", layer.size, "white")
-        image.alpha_composite(layer)
-    if image.mode == "LAB":  # the one colour space that Pillow leaves to its colour management
-        from PIL import ImageCms
-
-        lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        return np.array(ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB"))
-    return np.array(image.convert("RGB"))
-
-
-def _scale(values: np.ndarray) -> np.ndarray:
-    """Bring grey values of any type to uint8, (H, W)."""
-    is_float = values.dtype.kind == "f"
-    values = np.nan_to_num(values.astype(np.float32))
-    low, high = float(values.min()), float(values.max())
-    if low >= 0:
-        tops = (1.0, 255.0) if is_float else (65535.0,)
-        low, high = 0.0, next((top for top in tops if high <= top), high)
-    return np.clip(np.rint((values - low) / max(high - low, 1e-12) * 255.0), 0, 255).astype(np.uint8)
-
-
-def _dpi(image: Image.Image) -> float | None:
-    try:
-        value = float(image.info["dpi"][0])
-    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError):
-        return None
-    return value if 50 <= value <= 2400 else None  # cameras write 1 or 72 without meaning it
-
-
-def _read_pdf(
-    file: IO[bytes], source: str, dpi: float, max_pixels: int, max_pages: int | None
-) -> Iterator[PageImage | Unreadable]:
-    import pypdfium2
-
-    with _PDFIUM:
-        try:
-            document = pypdfium2.PdfDocument(file)
-        except pypdfium2.PdfiumError as error:
-            if "password" in str(error).lower():
-                raise ImageError("the PDF is protected by a password; save it without one first") from None
-            raise ImageError(f"the PDF is damaged ({error})") from None
-    try:
-        with _PDFIUM:
-            count = len(document)
-            document.init_forms()  # else what was filled into forms is not drawn
-        if not count:
-            raise ImageError("the PDF has no pages")
-        _check_count(count, max_pages)
-        for index in range(count):
-            page: PageImage | Unreadable
-            try:
-                page = PageImage(source, index, _render(document, index, dpi, max_pixels), dpi)
-            except (ImageError, pypdfium2.PdfiumError) as error:
-                page = Unreadable(source, f"{source}: page {index + 1} {_reason(error)}", index)
-            yield page
-    finally:
-        with _PDFIUM:
-            document.close()
-
-
-def _render(document: Any, index: int, dpi: float, max_pixels: int) -> np.ndarray:
-    with _PDFIUM:
-        page = document[index]
-        try:
-            width, height = page.get_size()
-            scale = dpi / 72
-            if width * scale * height * scale > max_pixels:
-                raise ImageError(
-                    f"would have {width * scale:.0f} x {height * scale:.0f} pixels at {dpi:g} dpi, more than the limit "
-                    f"of {_megapixels(max_pixels)}; lower --dpi (dpi=) or raise --max-pixels (max_pixels=)"
-                )
-            pixels = page.render(scale=scale, rev_byteorder=True).to_numpy()
-            # A copy, because the bitmap's memory goes with the page.
-            return np.array(pixels[..., :3] if pixels.ndim == 3 and pixels.shape[2] > 1 else np.dstack([pixels] * 3))
-        finally:
-            page.close()
-
-
-def _megapixels(pixels: int) -> str:
-    return f"{pixels / 1e6:g} megapixels"
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

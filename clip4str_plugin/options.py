@@ -64,8 +64,12 @@ class ReadOptions:
     Attributes:
         orientation: which words are read again in other directions, the likeliest reading winning: "off" none; "auto"
             those that stand on end or read badly; "on" all, at several times the cost.
-        min_confidence: words below it are left out: this removes most false detections. Words of over eight characters
-            are held to it as if they had eight, since confidence, a product, falls with every character. 0 keeps all.
+        min_confidence: words below it are doubtful and left out (``Page.left_out``): this removes most false
+            detections. If confidence is a product, which falls with every character, words of over eight characters
+            are held to it as if they had eight. Up to three characters are held to two fifths of it in a line that is
+            read well otherwise. The best limit depends on the model and on how its confidence is computed; 0 doubts
+            nothing.
+        keep_doubtful: keep doubtful words among the others, marked (``Word.doubtful``), in place of leaving them out.
         page_batch_size: how many pages the detector gets at a time, and whose words are read together; twice as many
             are in memory.
 
@@ -77,6 +81,7 @@ class ReadOptions:
     # Chosen on photos of streets and on forms: the embedded model's confidences are close to probabilities, and nine in
     # ten of the words it reads less surely than this are wrong or no text.
     min_confidence: float = 0.5
+    keep_doubtful: bool = False
     page_batch_size: int = 2
 
     def __post_init__(self) -> None:

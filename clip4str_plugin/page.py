@@ -29,6 +29,7 @@ class Word:
         block: index of its block (paragraph, sign, column), numbered likewise.
         objectness: how sure the detector is that there is text; that of the line where the detector finds lines.
         char_confidences: the recognizer's, one a character.
+        doubtful: whether it was read so badly that it may be no text.
     """
 
     text: str
@@ -38,6 +39,7 @@ class Word:
     block: int
     objectness: float
     char_confidences: tuple[float, ...] = ()
+    doubtful: bool = False
 
     @property
     def quad(self) -> np.ndarray:
@@ -67,6 +69,7 @@ class Page:
         source: file the page comes from, "" if it does not come from a file.
         index: its place in that file, from 0; None in the place of a whole file that cannot be read.
         dpi: pixels an inch, None if unknown.
+        left_out: doubtful words that are not among ``words``, with lines and blocks of their own.
     """
 
     image: np.ndarray | None
@@ -76,6 +79,7 @@ class Page:
     source: str = ""
     index: int | None = 0
     dpi: float | None = None
+    left_out: list[Word] = field(default_factory=list)
 
     @property
     def width(self) -> int:

@@ -109,11 +109,25 @@ def test_read_json_lines(run, photos):
     records = [json.loads(line) for line in output.splitlines()]
     assert (status, errors) == (0, "")
     assert [record["image"] for record in records] == [str(photos / name) for name in ("a.png", "b.jpg", "c.png")]
-    assert list(records[0]) == ["image", "page", "width", "height", "words", "seconds"]
+    assert list(records[0]) == ["image", "page", "width", "height", "words", "left_out", "seconds"]
     assert list(records[0]["seconds"]) == ["detect", "rectify", "recognize"]
     assert records[0]["words"] == [
         {"text": "30x10", "confidence": 0.75, "polygon": [[0, 0], [30, 0], [30, 10], [0, 10]], "line": 0}
     ]
+
+
+def test_doubtful_words_are_counted_listed_and_kept_on_demand(run, photos):
+    status, output, errors = run("read", photos, "--format", "json", "--min-confidence", 0.8)
+    assert status == 0
+    assert [(len(page["words"]), [word["text"] for word in page["left_out"]]) for page in json.loads(output)] == [
+        (0, ["30x10"]), (0, ["20x10"]), (0, ["40x10"])
+    ]  # fmt: skip
+    assert errors.startswith("3 pages read, 0 words; 3 more left out")
+    assert errors.count("\n") == 1
+    status, output, errors = run("read", photos, "--format", "json", "--min-confidence", 0.8, "--keep-doubtful")
+    assert (status, errors) == (0, "")
+    assert [[word["doubtful"] for word in page["words"]] for page in json.loads(output)] == [[True]] * 3
+    assert not any(page["left_out"] for page in json.loads(output))
 
 
 def test_read_text_is_the_default(run, photos):

@@ -135,9 +135,17 @@ def test_words_that_are_read_badly_are_left_out(least, kept):
     boxes = [box(10, 20 + 60 * n, 90, 30) for n in range(3)]
     for number, polygon in enumerate(boxes):
         paint(page, polygon, (number, 0, 0))
-    reader = reader_of(Detections(boxes, [0.9] * 3), UnsureRecognizer(), min_confidence=least, orientation="off")
+    options = {"min_confidence": least, "orientation": "off"}
+    reader = reader_of(Detections(boxes, [0.9] * 3), UnsureRecognizer(), **options)
     (result,) = reader.stream([page])
     assert [word.text for word in result.words] == kept
+    assert sorted(word.text for word in result.left_out) == sorted({"0", "1", "2"} - set(kept))
+    assert all(word.doubtful for word in result.left_out)
+    reader = reader_of(Detections(boxes, [0.9] * 3), UnsureRecognizer(), **options, keep_doubtful=True)
+    (result,) = reader.stream([page])
+    assert [word.text for word in result.words] == ["0", "1", "2"]
+    assert [word.text for word in result.words if not word.doubtful] == kept
+    assert not result.left_out
 
 
 def test_min_confidence_out_of_range():

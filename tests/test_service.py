@@ -56,7 +56,7 @@ def test_a_body_that_is_a_file(client, page):
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json"
     (record,) = response.json()
-    assert list(record) == ["image", "page", "width", "height", "words", "seconds"]
+    assert list(record) == ["image", "page", "width", "height", "words", "left_out", "seconds"]
     assert (record["image"], record["page"], record["width"], record["height"]) == ("sign.png", 0, 60, 50)
     assert texts(record) == words
     assert record["words"][1] == {

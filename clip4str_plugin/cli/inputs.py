@@ -14,7 +14,7 @@ from clip4str_plugin.io.origins import Result, pair
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["process", "report"]
+__all__ = ["process", "remark", "report"]
 
 
 def process(
@@ -33,10 +33,15 @@ def process(
 
 
 def report(error: str) -> None:
-    """Print one line to standard error, above the progress bar if there is one."""
+    """Print what went wrong as one line to standard error, above the progress bar if there is one."""
+    remark(f"error: {error}")
+
+
+def remark(line: str) -> None:
+    """Print a line to standard error, above the progress bar if there is one."""
     from tqdm import tqdm
 
-    tqdm.write(f"error: {error}", file=sys.stderr)
+    tqdm.write(line, file=sys.stderr)
 
 
 def _pages(args: argparse.Namespace) -> Iterator[PageImage | Unreadable]:

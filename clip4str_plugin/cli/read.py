@@ -36,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         help="leave out words read less surely: most of them are no text (default: %(default)s; 0 keeps all)",
     )
+    parser.add_argument(
+        "--keep-doubtful",
+        action="store_true",
+        help="keep the words under --min-confidence, marked as doubtful in JSON, in place of leaving them out",
+    )
     group = parser.add_argument_group("output")
     group.add_argument("--format", choices=FORMATS, default="text", help="(default: %(default)s)")
     group.add_argument(
@@ -46,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read everything; 1 if something could not be read, else 0."""
-    from clip4str_plugin.cli.inputs import process, report
+    from clip4str_plugin.cli.inputs import process, remark, report
     from clip4str_plugin.cli.outputs import FileNames, open_writer
     from clip4str_plugin.io.origins import place
 
@@ -59,18 +64,28 @@ def run(args: argparse.Namespace) -> int:
         options.build_recognizer(args),
         orientation=args.orientation,
         min_confidence=args.min_confidence,
+        keep_doubtful=args.keep_doubtful,
     )
     overlays = FileNames(args.overlay, ".overlay.jpg") if args.overlay else None
     failed = False
+    pages = words = left_out = 0
     with open_writer(args) as writer:
         for origin, result in process(args, reader.stream):
             page = place(origin, result)
             if page.error is not None:
                 failed = True
                 report(page.error)
+            pages += page.error is None
+            words += len(page.words)
+            left_out += len(page.left_out)
             writer.write(page)
             if overlays is not None and page.image is not None:
                 _save_overlay(page, overlays)
+    if left_out:
+        remark(
+            f"{pages} page{'s' * (pages != 1)} read, {words} word{'s' * (words != 1)}; {left_out} more left out as "
+            "doubtful (--keep-doubtful keeps them, --format json lists them)"
+        )
     return int(failed)
 
 

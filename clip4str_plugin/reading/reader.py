@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from doctr.io import Document
 
     from clip4str_plugin.model import CLIP4STR
+    from clip4str_plugin.options import Confidence
     from clip4str_plugin.reading.detectors import Detections, Detector
     from clip4str_plugin.reading.recognizer import Recognition, Recognizer
     from clip4str_plugin.reading.words import Region
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["Reader"]
 
 logger = logging.getLogger(__name__)
-
-# The product of the characters' confidences falls with every one: longer words are held to the limit as if they had
-# so many.
-_LONG = 8
 
 
 class Reader:
@@ -143,7 +140,7 @@ class Reader:
             found = self._recognize([draft.regions for draft in drafts])
             seconds = (time.perf_counter() - begin) / max(1, sum(len(draft.regions) for draft in drafts))
             return [
-                draft.page([p for p in pieces if self._keeps(p.reading)], seconds * len(draft.regions))
+                draft.page(self._doubt(pieces), seconds * len(draft.regions), self.options.keep_doubtful)
                 for draft, pieces in zip(drafts, found)
             ]
         except Exception as error:  # a recognizer may raise anything; one page must not cost the others
@@ -152,9 +149,17 @@ class Reader:
                 return [Page(drafts[0].image, error=f"the text could not be read: {_one_line(error)}")]
         return [page for draft in drafts for page in self._read([draft])]
 
-    def _keeps(self, reading: Recognition) -> bool:
-        length = len(reading.text)
-        return bool(length) and reading.confidence ** min(1.0, _LONG / length) >= self.options.min_confidence
+    def _doubt(self, pieces: list[_Piece]) -> list[_Piece]:
+        """The words of a page that say something, doubtful ones marked."""
+        from clip4str_plugin.reading.doubt import find_doubtful
+        from clip4str_plugin.reading.line_splitting import group_lines
+
+        pieces = [piece for piece in pieces if piece.reading.text]
+        lines = group_lines([piece.polygon for piece in pieces])
+        # Recognizers of others need not say what kind of confidence is theirs.
+        kind: Confidence = getattr(self.recognizer, "confidence", "product")
+        doubtful = find_doubtful([piece.reading for piece in pieces], lines, self.options.min_confidence, kind)
+        return [replace(piece, doubtful=doubt) for piece, doubt in zip(pieces, doubtful)]
 
     def _recognize(self, pages: list[list[Region]]) -> list[list[_Piece]]:
         """Read the crops of several pages together."""
@@ -165,7 +170,7 @@ class Reader:
         settled = read_regions(pages, self.recognizer, self.options.orientation)
         pieces = iter(
             [
-                _Piece(turn_polygon(region.polygon, item.turns), region.score, item.reading)
+                _Piece(turn_polygon(region.polygon, item.turns), region.score, item.reading, region.line)
                 for region, item in zip(regions, settled)
             ]
         )
@@ -179,6 +184,8 @@ class _Piece:
     polygon: np.ndarray
     score: float
     reading: Recognition
+    line: int
+    doubtful: bool = False
 
 
 @dataclass(eq=False)
@@ -190,12 +197,13 @@ class _Draft:
     seconds: dict[str, float] = field(default_factory=dict)
     error: str | None = None
 
-    def page(self, found: list[_Piece], seconds: float) -> Page:
+    def page(self, found: list[_Piece], seconds: float, keep_doubtful: bool) -> Page:
         """The page with the words that were read, given the seconds that took."""
         if self.image is None or self.error is not None:
             return Page(self.image, error=self.error)
-        words = _arrange(found, self.image.shape)
-        return Page(self.image, words, {**self.seconds, "recognize": seconds})
+        words = _arrange([piece for piece in found if keep_doubtful or not piece.doubtful], self.image.shape)
+        left_out = [] if keep_doubtful else _arrange([piece for piece in found if piece.doubtful], self.image.shape)
+        return Page(self.image, words, {**self.seconds, "recognize": seconds}, left_out=left_out)
 
 
 def _draft(image: np.ndarray, detections: Detections | Exception, seconds: float) -> _Draft:
@@ -231,6 +239,7 @@ def _arrange(found: list[_Piece], shape: tuple[int, ...]) -> list[Word]:
             block=block_number,
             objectness=piece.score,
             char_confidences=piece.reading.char_confidences,
+            doubtful=piece.doubtful,
         )
         for line_number, (block_number, index) in enumerate(numbered)
         for piece in lines[index]

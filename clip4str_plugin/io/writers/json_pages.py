@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
-    from clip4str_plugin.page import Page
+    from clip4str_plugin.page import Page, Word
 
 __all__ = ["JsonLinesWriter", "JsonWriter", "encode", "page_record"]
 
@@ -15,8 +15,9 @@ def page_record(page: Page) -> dict[str, Any]:
     """Return what is said about a page, ready for JSON.
 
     A page that was read has ``image``, ``page``, ``width``, ``height``, ``words`` (each with ``text``, ``confidence``,
-    ``polygon`` in pixels of the image as it stands upright, ``line``) and ``seconds``; one that was not has ``image``
-    and ``error``, and ``page`` unless the whole file cannot be read.
+    ``polygon`` in pixels of the image as it stands upright, ``line``; ``doubtful`` where it is true), ``left_out``
+    (doubtful words that are not among ``words``, with the same fields, their lines counted apart) and ``seconds``; one
+    that was not has ``image`` and ``error``, and ``page`` unless the whole file cannot be read.
     """
     if page.error is not None:
         where = {} if page.index is None else {"page": page.index}
@@ -26,17 +27,20 @@ def page_record(page: Page) -> dict[str, Any]:
         "page": page.index,
         "width": page.width,
         "height": page.height,
-        "words": [
-            {
-                "text": word.text,
-                "confidence": round(word.confidence, 6),
-                "polygon": [[round(float(x), 2), round(float(y), 2)] for x, y in word.polygon],
-                "line": word.line,
-            }
-            for word in page.words
-        ],
+        "words": [_word_record(word) for word in page.words],
+        "left_out": [_word_record(word) for word in page.left_out],
         "seconds": {stage: round(seconds, 4) for stage, seconds in page.seconds.items()},
     }
+
+
+def _word_record(word: Word) -> dict[str, Any]:
+    record = {
+        "text": word.text,
+        "confidence": round(word.confidence, 6),
+        "polygon": [[round(float(x), 2), round(float(y), 2)] for x, y in word.polygon],
+        "line": word.line,
+    }
+    return {**record, "doubtful": True} if word.doubtful else record
 
 
 def encode(record: Any) -> bytes:

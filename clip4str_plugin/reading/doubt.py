@@ -1,0 +1,61 @@
+"""Which words were read too badly to be taken for text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clip4str_plugin.options import Confidence
+    from clip4str_plugin.reading.recognizer import Recognition
+
+__all__ = ["find_doubtful"]
+
+# A product of the characters' probabilities falls with every one: longer words are held to the limit as if they had
+# so many.
+_LONG = 8
+# Words of up to so many characters are believed with this share of the limit ...
+_SHORT, _SHARE = 3, 0.4
+# ... in a line whose other words, at least so many characters, are read this well on the average.
+_CHARACTERS, _WELL_READ = 3, 0.8
+
+
+def find_doubtful(
+    readings: Sequence[Recognition],
+    lines: Sequence[Sequence[int]],
+    min_confidence: float,
+    kind: Confidence = "product",
+) -> list[bool]:
+    """Tell which words to doubt: those read with less than a limit.
+
+    What a detector takes for text and is none is read badly, but so are some short words: a lone letter tells a
+    recognizer little. Within a line that is read well they are most likely text as well, and held to a lower limit.
+
+    Args:
+        readings: of the words of a page.
+        lines: for each line the indices of its words; words without a line stand alone.
+        min_confidence: the limit, from 0 to 1.
+        kind: of the readings' confidence, see ``confidence`` of :class:`clip4str_plugin.Recognizer`. Only a product
+            falls with the length of a word.
+
+    Returns:
+        for each word whether it is doubtful; empty ones are.
+    """
+    sure = [_per_word(reading, kind) for reading in readings]
+    doubtful = [not reading.text or trust < min_confidence for reading, trust in zip(readings, sure)]
+    for line in lines:
+        for index in line:
+            if not doubtful[index] or not 0 < len(readings[index].text) <= _SHORT:
+                continue
+            others = [(sure[other], len(readings[other].text)) for other in line if other != index]
+            characters = sum(length for _, length in others)
+            if characters >= _CHARACTERS and sum(trust * n for trust, n in others) >= _WELL_READ * characters:
+                doubtful[index] = sure[index] < _SHARE * min_confidence
+    return doubtful
+
+
+def _per_word(reading: Recognition, kind: Confidence) -> float:
+    """The confidence as that of a word that is not long."""
+    if kind != "product" or not reading.text:
+        return reading.confidence
+    return float(reading.confidence ** min(1.0, _LONG / len(reading.text)))

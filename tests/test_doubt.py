@@ -1,0 +1,33 @@
+import pytest
+
+from clip4str_plugin.reading.doubt import find_doubtful
+from clip4str_plugin.reading.recognizer import Recognition
+
+
+def reading(text, confidence):
+    return Recognition(text, confidence, (confidence,) * len(text))
+
+
+def test_what_is_read_badly_or_not_at_all_is_doubtful():
+    readings = [reading("street", 0.9), reading("stone", 0.49), reading("", 0.9)]
+    assert find_doubtful(readings, [[0], [1], [2]], 0.5) == [False, True, True]
+    assert find_doubtful(readings, [], 0.0) == [False, False, True]
+
+
+@pytest.mark.parametrize(("kind", "doubtful"), [("product", False), ("mean", True), ("min", True), ("geometric", True)])
+def test_only_products_are_lifted_for_long_words(kind, doubtful):
+    assert find_doubtful([reading("international-1", 0.4)], [[0]], 0.5, kind) == [doubtful]
+
+
+def test_short_words_are_kept_by_a_line_that_is_read_well():
+    line = [reading("Mr.", 0.95), reading("J", 0.3), reading("Smith", 0.97)]
+    assert find_doubtful(line, [[0, 1, 2]], 0.5) == [False] * 3
+    alone = [[0], [1], [2]]
+    assert find_doubtful(line, alone, 0.5) == [False, True, False]
+    badly_read = [reading("Mr.", 0.6), reading("J", 0.3), reading("Smith", 0.6)]
+    assert find_doubtful(badly_read, [[0, 1, 2]], 0.5)[1]
+
+
+def test_a_line_keeps_neither_long_words_nor_what_is_hardly_read():
+    line = [reading("Mister", 0.95), reading("xqjw", 0.3), reading("J", 0.1), reading("Smith", 0.97)]
+    assert find_doubtful(line, [[0, 1, 2, 3]], 0.5) == [False, True, True, False]

@@ -2,12 +2,13 @@ import json
 import threading
 import time
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from clip4str_plugin.errors import Clip4StrError
+from clip4str_plugin.errors import Clip4StrError, ImageError
 from clip4str_plugin.page import Page
 from clip4str_plugin.reading.detectors import Detections
 from clip4str_plugin.reading.reader import Reader
@@ -502,3 +503,36 @@ class Fixed:
 
     def __call__(self, crops):
         return [self.reading for _ in crops]
+
+
+# ---- what can be read --------------------------------------------------------------------------------------
+
+
+def test_read_takes_files_folders_images_and_arrays(tmp_path):
+    page = np.full((40, 60, 3), 255, np.uint8)
+    for name in ("a.png", "b.png"):
+        Image.fromarray(page).save(tmp_path / name)
+    reader = reader_of(Detections([], []))
+    several = [tmp_path, str(tmp_path / "a.png"), Image.fromarray(page), page, page[..., 0], tmp_path / "missing.png"]
+    pages = reader.read(several)
+    assert [(result.width, result.height) for result in pages] == [(60, 40)] * 6 + [(0, 0)]
+    assert [Path(result.source).name for result in pages] == ["a.png", "b.png", "a.png", "", "", "", "missing.png"]
+    assert "there is no such file" in pages[-1].error
+
+
+def test_read_says_what_it_cannot_take():
+    reader = reader_of(Detections([], []))
+    (page,) = reader.read(np.zeros((5, 5, 7), np.uint8))
+    assert "(5, 5, 7)" in page.error
+    with pytest.raises(TypeError, match="a float cannot be read"):
+        reader.read(1.5)
+    with pytest.raises(ImageError, match="list of pages"):
+        list(reader.stream(np.zeros((5, 5, 3), np.uint8)))
+
+
+def test_a_page_is_saved_in_the_format_of_its_suffix(tmp_path):
+    (page,) = reader_of(Detections([], [])).read(np.full((40, 60, 3), 255, np.uint8))
+    page.save(tmp_path / "page.json")
+    assert json.loads((tmp_path / "page.json").read_text())
+    with pytest.raises(ValueError, match=r"page\.docx: no format has this suffix"):
+        page.save(tmp_path / "page.docx")

@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from clip4str_plugin.errors import ImageError
+from clip4str_plugin.model.transparency import lay_on_ground
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -209,22 +210,19 @@ def _decode(image: Image.Image, max_pixels: int) -> np.ndarray:
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:
-    """Convert a Pillow image of any mode to pixels; transparent parts become white, more than 8 bits are scaled.
+    """Convert a Pillow image of any mode to pixels; transparent parts get a ground, more than 8 bits are scaled.
 
     Floating point is taken to be in [0, 1] or [0, 255] if it fits, else stretched from its smallest to its largest
-    value; integers are taken to be 16 bits wide if they fit.
+    value; integers are taken to have the fewest of 8, 10, 12, 14 and 16 bits that hold
+    them, since scanners write 12 bits into files of 16.
 
     Returns:
         (H, W, 3) uint8 RGB, contiguous.
     """
-    from PIL import Image
 
     if image.mode.startswith(("I", "F")):
         return np.repeat(_scale(np.asarray(image))[..., None], 3, axis=2)
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        image = Image.new("RGBA", layer.size, "white")
-        image.alpha_composite(layer)
+    image = lay_on_ground(image)
     if image.mode == "LAB":  # the one colour space that Pillow leaves to its colour management
         from PIL import ImageCms
 
@@ -239,7 +237,7 @@ def _scale(values: np.ndarray) -> np.ndarray:
     values = np.nan_to_num(values.astype(np.float32))
     low, high = float(values.min()), float(values.max())
     if low >= 0:
-        tops = (1.0, 255.0) if is_float else (65535.0,)
+        tops = (1.0, 255.0) if is_float else tuple(2.0**bits - 1 for bits in (8, 10, 12, 14, 16))
         low, high = 0.0, next((top for top in tops if high <= top), high)
     return np.clip(np.rint((values - low) / max(high - low, 1e-12) * 255.0), 0, 255).astype(np.uint8)
 

@@ -89,8 +89,8 @@ def read_pages(
     """Read a file page by page; memory holds two pages at a time.
 
     The content decides what the file is, not its suffix. A TIFF and a PDF give all their pages, other files that hold
-    several pictures (animations) the first. Transparent parts become white, 16 bits a channel are scaled to 8. HEIC
-    photos need the package ``pillow-heif``.
+    several pictures (animations) the first. Transparent parts get a ground that shows the
+    ink, 16 bits a channel are scaled to 8. HEIC photos need the package ``pillow-heif``.
 
     PDFs, TIFFs, large images and whatever may take long are decoded in child processes, limited to
     :func:`clip4str_plugin.io.decoder_pool.memory_limit` and ``PAGE_SECONDS`` a page.

@@ -7,26 +7,31 @@ import time
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from clip4str_plugin.errors import Clip4StrError, DetectorError
+from clip4str_plugin.errors import Clip4StrError, DetectorError, ImageError
 from clip4str_plugin.geometry.polygons import enclose
 from clip4str_plugin.options import split_options
 from clip4str_plugin.page import Page, Word
 
 if TYPE_CHECKING:
     from doctr.io import Document
+    from PIL.Image import Image
 
+    from clip4str_plugin.io.images import PageImage, Unreadable
     from clip4str_plugin.model import CLIP4STR
     from clip4str_plugin.options import Confidence
     from clip4str_plugin.reading.detectors import Detections, Detector
     from clip4str_plugin.reading.recognizer import Recognition, Recognizer
     from clip4str_plugin.reading.words import Region
 
-__all__ = ["Reader"]
+__all__ = ["Reader", "Source"]
+
+Source: TypeAlias = "str | PathLike[str] | Image | np.ndarray"
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +95,25 @@ class Reader:
             results.append(page.to_doctr(index, straight=straight))
         return Document(results)
 
+    def read(self, source: Source | Iterable[Source]) -> list[Page]:
+        """Read files, folders, images or arrays.
+
+        >>> import numpy as np
+        >>> from clip4str_plugin import Reader
+        >>> [page.text for page in Reader().read(np.full((120, 300, 3), 255, np.uint8))]
+        ['']
+
+        Args:
+            source: the path of an image, a PDF or a folder of them; a Pillow image; an array, uint8, (H, W), (H, W, 3)
+                RGB or (H, W, 4) RGBA; or several of these.
+
+        Returns:
+            all pages in order. One that could not be read is there with its ``error``, and the others are read.
+        """
+        from clip4str_plugin.io.origins import pair, place
+
+        return [place(origin, page) for origin, page in pair(_open(source), self.stream)]
+
     def stream(self, pages: Iterable[np.ndarray]) -> Iterator[Page]:
         """Read pages one after the other and give each as soon as it is done, in order.
 
@@ -102,6 +126,8 @@ class Reader:
         """
         from clip4str_plugin.prefetch import prefetch
 
+        if isinstance(pages, np.ndarray) and pages.ndim < 4:
+            raise ImageError("this is one page: pass a list of pages, or use Reader.read")
         drafts = self._prepare(iter(pages))
         # One batch leaves nothing to overlap, and a thread would only add to the latency.
         few = isinstance(pages, Sized) and len(pages) <= self.options.page_batch_size
@@ -175,6 +201,32 @@ class Reader:
             ]
         )
         return [list(islice(pieces, len(page))) for page in pages]
+
+
+def _open(source: Source | Iterable[Source]) -> Iterator[PageImage | Unreadable]:
+    """The pages of what :meth:`Reader.read` takes."""
+    from PIL import Image
+
+    from clip4str_plugin.io.images import PageImage, Unreadable, find_files, read_pages, to_rgb
+
+    if isinstance(source, (str, PathLike)):
+        for file in find_files([source]):
+            yield from [file] if isinstance(file, Unreadable) else read_pages(file)
+    elif isinstance(source, Image.Image):
+        yield PageImage("", 0, to_rgb(source))
+    elif isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or source.ndim not in (2, 3) or source.shape[2:] not in ((), (1,), (3,), (4,)):
+            expected = "an array of uint8 and the shape (H, W), (H, W, 3) or (H, W, 4)"
+            yield Unreadable(
+                "", f"a page of {source.dtype} and the shape {source.shape} cannot be read: give {expected}"
+            )
+        else:
+            yield PageImage("", 0, to_rgb(Image.fromarray(source.squeeze(2) if source.shape[2:] == (1,) else source)))
+    elif isinstance(source, Iterable):
+        for each in source:
+            yield from _open(each)
+    else:
+        raise TypeError(f"a {type(source).__name__} cannot be read: give a path, an image, an array or several of them")
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from clip4str_plugin.errors import ImageError
 from clip4str_plugin.model.preprocess import Color, is_empty, resize
+from clip4str_plugin.model.transparency import lay_on_ground
 from clip4str_plugin.options import RecognizerOptions
 from clip4str_plugin.prefetch import prefetch
 
@@ -58,9 +59,9 @@ _LETTER = 0.5
 class Recognizer:
     """Reads word crops of any size, in batches, and gives one :class:`Recognition` for each, in order.
 
-    Crops are uint8 arrays (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), contiguous or not, or Pillow images; a fourth
-    channel is ignored. A crop without pixels reads as empty text with confidence 0. What is read in a crop depends
-    neither on the batch size nor on its neighbours.
+    Crops are uint8 arrays (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), contiguous or not, or Pillow images; what
+    is transparent gets a ground that shows the ink. A crop without pixels reads as empty text with confidence 0. What
+    is read in a crop depends neither on the batch size nor on its neighbours.
 
     A recognizer may be used from several threads at once.
 
@@ -159,7 +160,7 @@ class Recognizer:
 
     def _prepare(self, crops: Iterator[Any], color: Color, grouped: int) -> Iterator[_Batch]:
         start = 0
-        while chunk := list(islice(crops, self.batch_size * grouped)):
+        while chunk := [lay_on_ground(crop) for crop in islice(crops, self.batch_size * grouped)]:
             results = _Results([_NOTHING] * len(chunk), [-1.0] * len(chunk))
             views = [view for i, crop in enumerate(chunk) for view in self._views(i, crop)]
             if grouped > 1:

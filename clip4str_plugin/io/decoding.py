@@ -219,7 +219,6 @@ def to_rgb(image: Image.Image) -> np.ndarray:
     Returns:
         (H, W, 3) uint8 RGB, contiguous.
     """
-
     if image.mode.startswith(("I", "F")):
         return np.repeat(_scale(np.asarray(image))[..., None], 3, axis=2)
     image = lay_on_ground(image)

@@ -10,7 +10,7 @@ from clip4str_plugin.geometry.polygons import clockwise, signed_area
 if TYPE_CHECKING:
     import shapely
 
-__all__ = ["along_arc", "long_sides", "outline_of", "paired_across"]
+__all__ = ["along_arc", "long_sides", "outline_of", "paired_across", "resampled"]
 
 # The outline is sampled at this many places; every fourth may be an end.
 _SAMPLES = 256
@@ -41,11 +41,12 @@ _REACH = 2.5
 _ARM = 0.35
 
 
-def outline_of(points: np.ndarray) -> np.ndarray:
+def outline_of(points: np.ndarray, flat: float = _FLAT) -> np.ndarray:
     """Reduce a polygon to the points that shape it: clockwise, slight crossings repaired, points on a line dropped.
 
     Args:
         points: (K, 2) float64, K > 4, any winding and starting point
+        flat: points closer than this to the outline without them, in shares of the text's height, are dropped
 
     Returns:
         (K', 2) float64, K' <= K; four points if the polygon is nearly a quadrilateral
@@ -57,8 +58,8 @@ def outline_of(points: np.ndarray) -> np.ndarray:
     # A ribbon of length l and height h has half the perimeter l + h and the area l * h.
     height = (half - max(0.0, half * half - 4 * abs(signed_area(points))) ** 0.5) / 2
     centre = points.mean(axis=0)
-    reduced = cv2.approxPolyDP((points - centre).astype(np.float32)[:, None], _FLAT * height, closed=True)
-    points = _apart(reduced[:, 0].astype(np.float64), _NOTCH * height) + centre
+    reduced = cv2.approxPolyDP((points - centre).astype(np.float32)[:, None], flat * height, closed=True)
+    points = _apart(reduced[:, 0].astype(np.float64), _NOTCH * flat / _FLAT * height) + centre
     if 4 < len(points) <= _MOST_REPAIRED and not (shape := shapely.Polygon(points)).is_valid:
         points = _repaired(shape, points)
     return clockwise(points)
@@ -107,7 +108,7 @@ def long_sides(outline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     closed = np.concatenate([outline, outline[:1]])
     place = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(closed, axis=0).T))])
-    samples = _resampled(closed, place, np.arange(_SAMPLES) * place[-1] / _SAMPLES)
+    samples = resampled(closed, place, np.arange(_SAMPLES) * place[-1] / _SAMPLES)
     one_way, other_way = _crossings()
     z = samples[:, 0] + 1j * samples[:, 1]
     across = np.abs(z[one_way] - z[other_way])
@@ -169,7 +170,7 @@ def along_arc(side: np.ndarray, shares: np.ndarray) -> np.ndarray:
         side = np.concatenate([pieces.reshape(-1, 2), side[-1:]])
         length = np.hypot(*np.diff(side, axis=0).T)
     place = np.concatenate([[0.0], np.cumsum(length)])
-    return _resampled(side, place, shares * place[-1])
+    return resampled(side, place, shares * place[-1])
 
 
 def paired_across(top: np.ndarray, bottom: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -193,12 +194,12 @@ def paired_across(top: np.ndarray, bottom: np.ndarray) -> tuple[np.ndarray, np.n
     if np.hypot(*across.std(axis=0)) < _PARALLEL * np.hypot(*mean):
         advance = np.maximum.accumulate(np.abs((middle - middle[0]) @ np.array([mean[1], -mean[0]])))
         place = np.interp(shares * advance[-1], advance, shares)
-        return _resampled(top, shares, place), _resampled(bottom, shares, place)
+        return resampled(top, shares, place), resampled(bottom, shares, place)
 
     sides, places = np.stack([top, bottom]), np.stack([shares, shares])
     speeds = np.gradient(sides, shares, axis=1)
     for _ in range(_PAIRING_ROUNDS):
-        paired = np.stack([_resampled(side, shares, place) for side, place in zip(sides, places)])
+        paired = np.stack([resampled(side, shares, place) for side, place in zip(sides, places)])
         middle, across = paired.mean(axis=0), paired[1] - paired[0]
         direction = np.gradient(middle, axis=0)
         slant = _turn(direction, across) - np.pi / 2
@@ -210,18 +211,19 @@ def paired_across(top: np.ndarray, bottom: np.ndarray) -> tuple[np.ndarray, np.n
         angle = np.arctan2(direction[:, 1], direction[:, 0]) + wanted
         along = np.stack([np.cos(angle), np.sin(angle)], axis=1)
         away = ((paired - middle) * along).sum(axis=2)
-        speed = np.stack([_resampled(speed, shares, place) for speed, place in zip(speeds, places)])
+        speed = np.stack([resampled(speed, shares, place) for speed, place in zip(speeds, places)])
         advance = np.maximum((speed * along).sum(axis=2), 0.2 * np.hypot(*speed.T).T + 1e-9)
         places = np.maximum.accumulate(np.clip(places - np.clip(away / advance, -0.1, 0.1), 0, 1), axis=1)
         places[:, [0, -1]] = 0, 1
         travelled = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(middle, axis=0).T))])
         even = np.interp(shares * travelled[-1], travelled, shares)
         places = np.stack([np.interp(even, shares, place) for place in places])
-    top, bottom = (_resampled(side, shares, place) for side, place in zip(sides, places))
+    top, bottom = (resampled(side, shares, place) for side, place in zip(sides, places))
     return top, bottom
 
 
-def _resampled(line: np.ndarray, place: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def resampled(line: np.ndarray, place: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Points of a line, (n, 2), at places along it, (m,), where its own points have places, (n,)."""
     return np.stack([np.interp(wanted, place, line[:, 0]), np.interp(wanted, place, line[:, 1])], axis=1)
 
 
@@ -252,7 +254,7 @@ def _corners(closed: np.ndarray, place: np.ndarray, middle: float, height: float
     near = near[np.argsort(offset[near])]
     here = closed[near]
     arm = _ARM * height
-    before, after = (_resampled(closed, place, (place[near] + step) % around) for step in (-arm, arm))
+    before, after = (resampled(closed, place, (place[near] + step) % around) for step in (-arm, arm))
     turn = np.minimum(_turn(here - before, after - here), np.pi / 2)
     count = len(place) - 1
     bend = np.cumsum(np.abs(_turn(here - closed[near - 1 + (near == 0) * count], closed[near + 1] - here)))

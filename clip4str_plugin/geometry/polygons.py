@@ -95,8 +95,8 @@ def clockwise(points: np.ndarray) -> np.ndarray:
 
 def signed_area(points: np.ndarray) -> float:
     """Area within the points in square pixels, positive when they run clockwise on the screen (shoelace formula)."""
-    x, y = (points - points[0]).T
-    return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
+    x, y = (points - points[0]).T  # the first point adds nothing then
+    return float(x[:-1] @ y[1:] - y[:-1] @ x[1:]) / 2
 
 
 def order_quad(points: np.ndarray, top_left: np.ndarray | None = None) -> np.ndarray:

@@ -1,23 +1,71 @@
 """From a polygon on a page to an upright crop."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from clip4str_plugin.geometry.polygons import Start
-from clip4str_plugin.geometry.text_strip import TextStrip
+from clip4str_plugin.geometry.text_strip import CurvedStrip, TextStrip
 
-__all__ = ["rectify"]
+__all__ = ["Straightened", "rectify", "straighten"]
+
+# Outlines that people draw are looked beyond by up to this much, in heights, for the rest of cut letters.
+_REACH = 0.25
+# A border row or column is free of letters if it changes along itself by less than this share of the middle of the text
+# (columns at the ends also run along upright strokes, and change more); then so much more, in heights, is taken.
+_QUIET_ROW, _QUIET_COLUMN = 0.3, 0.5
+_AIR = 0.05
+# Where nothing near is free of letters, this much is taken.
+_UNCLEAR = 0.08
+# Letters are told from the ground on crops no higher than this.
+_LOOKED_AT = 48
+
+
+@dataclass(frozen=True, eq=False)
+class Straightened:
+    """A crop, and how well it came out.
+
+    Attributes:
+        crop: uint8 (h, w) or (h, w, C), contiguous.
+        strip: the part of the page it shows.
+    """
+
+    crop: np.ndarray
+    strip: TextStrip
+
+    @property
+    def cut(self) -> float:
+        """How busy the crop's borders are compared with its middle, the busiest of the four.
+
+        Near 0 where the ground runs all around the letters, near 1 where the borders cut through them.
+        """
+        if min(self.crop.shape[:2]) < 4:
+            return 0.0
+        rows, columns = _busy_rows(self.crop), _busy_columns(self.crop)
+        return float(max(rows[0], rows[-1], columns[0], columns[-1]))
+
+    @property
+    def stretch(self) -> float:
+        """How much more the most stretched place of the text is enlarged than the least stretched one.
+
+        Along or across the text; 1 for an upright box, about 2 for letters on a narrow circle.
+        """
+        return _stretch(self.strip)
 
 
 def rectify(image: np.ndarray, polygon: Any, *, start: Start = "any") -> np.ndarray:
     """Cut the text within a polygon out of a page and straighten it.
 
-    Four corners, or a polygon that nearly has but four, are warped by the perspective they define. Any other polygon
-    is taken as a ribbon: its two ends are found, its long sides are followed by smooth curves, and the text between
-    them is laid out flat in one go, at an even height. The crop is as wide as the text is long and as tall as it is
-    at its tallest, but never over 8192 pixels or 4 megapixels. Beyond the page its border is repeated; what lies
-    farther outside than half the height of the text is left off.
+    Four corners, or a polygon that nearly has but four, are warped by the perspective they define. Of any other polygon
+    the simplest shape that explains it is taken: the text runs along a circle (both sides may bend off it), or winds in
+    any way if its height is even, or else the polygon hugs some letters, and the straight rectangle around it counts.
+    Curved text is laid out flat in one go, at an even height. Where such an outline cuts through letters, as people's
+    do, margins are added until the ground shows, a quarter of the height at most.
+
+    The crop is as wide as the text is long and as tall as it is at its tallest, but never over 8192 pixels or 4
+    megapixels. Beyond the page its border is repeated; what lies farther outside than half the height of the text is
+    left off.
 
     Coordinates count from the outer corner of the first pixel, so `[[x0, y0], [x1, y0], [x1, y1], [x0, y1]]` with
     whole numbers gives exactly `image[y0:y1, x0:x1]`.
@@ -41,4 +89,89 @@ def rectify(image: np.ndarray, polygon: Any, *, start: Start = "any") -> np.ndar
     >>> rectify(page, [[20, 30], [120, 40], [117, 70], [17, 60]]).shape
     (30, 100, 3)
     """
-    return TextStrip.of(polygon, start).crop(image)
+    return straighten(image, polygon, start=start).crop
+
+
+def straighten(image: np.ndarray, polygon: Any, *, start: Start = "any") -> Straightened:
+    """Cut text out as `rectify` does, and say how well that went.
+
+    Args and errors are those of `rectify`.
+    """
+    strip = TextStrip.of(polygon, start)
+    strip, crop = _with_air(image, strip) if strip.drawn else (strip, strip.crop(image))
+    return Straightened(crop, strip)
+
+
+def _with_air(image: np.ndarray, strip: TextStrip) -> tuple[TextStrip, np.ndarray]:
+    """The strip with margins that reach to where the ground shows, and its crop."""
+    wide_strip = strip.grown(_REACH, _REACH, _REACH, _REACH)
+    if strip.height < 4 or not wide_strip.lies_on(*image.shape[1::-1]):
+        return strip, strip.crop(image)
+    wide = wide_strip.crop(image)
+    # Where the strip's own borders are in the wider crop, in pixels.
+    height, width = wide.shape[:2]
+    y = height * _REACH / (1 + 2 * _REACH)
+    x = width * _REACH * strip.height / wide_strip.size[0]
+    inner = np.s_[round(y) : height - round(y)], np.s_[round(x) : width - round(x)]
+    rows, columns = _busy_rows(wide[:, inner[1]]), _busy_columns(wide[inner[0]])
+    upper, lower = (_margin(line, round(y * len(rows) / height), _QUIET_ROW) for line in (rows, rows[::-1]))
+    left, right = (_margin(line, round(x * len(columns) / width), _QUIET_COLUMN) for line in (columns, columns[::-1]))
+    in_pixels = y / _REACH
+    first_row, last_row = round(y - upper * in_pixels), height - round(y - lower * in_pixels)
+    first_column, last_column = round(x - left * in_pixels), width - round(x - right * in_pixels)
+    crop = np.ascontiguousarray(wide[first_row:last_row, first_column:last_column])
+    return (strip.grown(left, upper, right, lower) if left or upper or right or lower else strip), crop
+
+
+def _margin(busy: np.ndarray, room: int, quiet: float) -> float:
+    """How far, in heights, to go beyond a border that lies `room` places within the busyness of rows or columns."""
+    if room < 1:
+        return 0.0
+    # A border that falls together with that of a plate is as busy as one that cuts letters; the places within it tell.
+    free = np.flatnonzero(busy[room + 2 :: -1] < quiet) - 2
+    if not len(free):
+        return _UNCLEAR
+    return 0.0 if free[0] <= 0 else min(_REACH, float(free[0]) / room * _REACH + _AIR)
+
+
+def _busy_rows(crop: np.ndarray) -> np.ndarray:
+    """How much rows change along themselves, as shares of what is usual in the middle half of the crop."""
+    import cv2
+
+    crop = _small(crop)
+    return _relative(cv2.reduce(cv2.absdiff(crop[:, 1:], crop[:, :-1]), 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F))
+
+
+def _busy_columns(crop: np.ndarray) -> np.ndarray:
+    """The same of columns."""
+    import cv2
+
+    crop = _small(crop)
+    return _relative(cv2.reduce(cv2.absdiff(crop[1:], crop[:-1]), 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F))
+
+
+def _small(crop: np.ndarray) -> np.ndarray:
+    import cv2
+
+    height, width = crop.shape[:2]
+    if height > _LOOKED_AT:
+        crop = cv2.resize(crop, (max(4, round(width * _LOOKED_AT / height)), _LOOKED_AT), interpolation=cv2.INTER_AREA)
+    return crop if crop.ndim == 2 else crop[..., :3]
+
+
+def _relative(line: np.ndarray) -> np.ndarray:
+    line = line.mean(axis=2).ravel() if line.ndim == 3 else line.ravel()
+    quarter = len(line) // 4
+    middle = np.sort(line[quarter : len(line) - quarter])
+    return line / max(float(middle[len(middle) // 2]), 1.0)
+
+
+def _stretch(strip: TextStrip) -> float:
+    across = np.hypot(*(strip.bottom - strip.top).T)
+    if not isinstance(strip, CurvedStrip):
+        along = np.hypot(*np.diff(np.stack([strip.top, strip.bottom]), axis=1).reshape(-1, 2).T)
+        return float(max(across.max() / max(across.min(), 1e-9), along.max() / max(along.min(), 1e-9)))
+    # Over some points at a time: single ones stand unevenly where an outline is dense.
+    steps = np.stack([np.diff(side[:: max(1, len(side) // 12)], axis=0) for side in (strip.top, strip.bottom)])
+    along = np.hypot(steps[..., 0], steps[..., 1])
+    return float(max(across.max() / max(across.min(), 1e-9), along.max() / max(along.min(), 1e-9)))

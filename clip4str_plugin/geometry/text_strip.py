@@ -1,14 +1,22 @@
 """Stretches of text on a page, straight or curved: where each of their points lies, and their pixels straightened."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from clip4str_plugin.errors import ImageError, PolygonError
-from clip4str_plugin.geometry.curve import along_arc, long_sides, outline_of, paired_across
-from clip4str_plugin.geometry.polygons import Start, checked_polygon, order_quad, runs_forward
+from clip4str_plugin.geometry.arc import fit_arc
+from clip4str_plugin.geometry.curve import along_arc, long_sides, outline_of, paired_across, resampled
+from clip4str_plugin.geometry.polygons import (
+    Start,
+    checked_polygon,
+    minimum_area_rectangle,
+    order_quad,
+    runs_forward,
+    signed_area,
+)
 
 __all__ = ["CurvedStrip", "StraightStrip", "TextStrip"]
 
@@ -17,6 +25,18 @@ _LARGEST_SIDE = 8192
 _LARGEST_AREA = 1 << 22
 # Sides that bend less than this share of the height are taken as straight.
 _NEARLY_STRAIGHT = 0.04
+# To circles an outline is fitted with more of its points than to windings: single ones do no harm there.
+_FINE = 0.01
+# A simple shape of which an outline fills this share explains it ...
+_FILLED = 0.88
+# ... and this one, if no winding ribbon does.
+_FAIRLY_FILLED = 0.65
+# The inner side of an arc must keep a third of the length of its middle, or letters are smeared.
+_SQUEEZED = 0.7
+# An upright box must be filled this well compared with the smallest turned one.
+_LEVEL = 0.8
+# A winding ribbon is at least so many heights long, and its height strays from a parabola by no more than this.
+_SHORTEST, _UNEVEN = 1.7, 0.05
 # Points along a curved side: pixels apart, and how many at least and at most.
 _SPACING, _FEWEST, _MOST = 4, 24, 256
 
@@ -28,10 +48,12 @@ class TextStrip(ABC):
     Attributes:
         top: (N, 2) float64 pixels, left to right along the text
         bottom: (N, 2), as many points, left to right too, each opposite the one of `top`
+        drawn: whether it follows from an outline of more than four corners, which may cut through letters
     """
 
     top: np.ndarray
     bottom: np.ndarray
+    drawn: bool = False
 
     @staticmethod
     def of(polygon: Any, start: Start = "any") -> "TextStrip":
@@ -47,12 +69,10 @@ class TextStrip(ABC):
         points = checked_polygon(polygon)
         top_left = points[0] if start == "top-left" else None
         outline = points if len(points) == 4 else outline_of(points)
-        sides = _curved_sides(outline, top_left) if len(outline) > 4 else None
-        if sides is not None:
-            strip: TextStrip = CurvedStrip(*sides)
+        if len(outline) <= 4:
+            strip: TextStrip = _straight(outline, top_left)
         else:
-            quad = order_quad(outline, top_left)
-            strip = StraightStrip(quad[:2], quad[:1:-1])
+            strip = replace(_of_outline(points, outline, top_left), drawn=True)
         if min(strip.size) < 1:
             raise PolygonError("the polygon is thinner than a pixel: {:.2f} x {:.2f}".format(*strip.size))
         return strip
@@ -95,6 +115,10 @@ class TextStrip(ABC):
     def polygon(self, left: float, right: float) -> np.ndarray:
         """The part from `left` to `right`, shares of the width, as (K, 2) float32, clockwise from its top left."""
 
+    @abstractmethod
+    def grown(self, left: float, upper: float, right: float, lower: float) -> "TextStrip":
+        """The strip with margins around it, in heights."""
+
     def crop(self, image: np.ndarray) -> np.ndarray:
         """Straighten the strip; see `clip4str_plugin.rectify`."""
         import cv2
@@ -123,10 +147,14 @@ class TextStrip(ABC):
         crop = cv2.remap(region, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         return crop.reshape(rows, columns, *image.shape[2:])
 
+    def lies_on(self, width: int, height: int) -> bool:
+        """Whether no point is farther outside of a page of this size than half the height of the text."""
+        outline, beyond = np.concatenate([self.top, self.bottom]), self.height / 2
+        return bool((outline >= -beyond).all() and (outline <= (width + beyond, height + beyond)).all())
+
     def _visible(self, width: int, height: int) -> tuple[float, float, float, float]:
         """The part worth cropping on a page of this size: left, upper, right, lower as shares of the strip."""
-        outline = np.concatenate([self.top, self.bottom])
-        if (outline >= 0).all() and (outline <= (width, height)).all():
+        if self.lies_on(width, height):
             return 0.0, 0.0, 1.0, 1.0
         inside = self.on_page(width, height)
         if not len(inside):
@@ -171,6 +199,13 @@ class StraightStrip(TextStrip):
         """See `TextStrip.polygon`."""
         x, y = self.at(np.array([left, right, right, left]), np.array([0, 0, 1, 1]))
         return np.stack([x, y], axis=1).astype(np.float32)
+
+    def grown(self, left: float, upper: float, right: float, lower: float) -> "StraightStrip":
+        """See `TextStrip.grown`."""
+        share = self.size[1] / self.size[0]
+        x, y = self.at(np.array([[-left * share, 1 + right * share]] * 2), np.array([[-upper] * 2, [1 + lower] * 2]))
+        top, bottom = np.stack([x, y], axis=2)
+        return StraightStrip(top, bottom, self.drawn)
 
     def _perspective(self) -> np.ndarray:
         """The perspective that takes the unit square to the corners, (3, 3).
@@ -221,23 +256,86 @@ class CurvedStrip(TextStrip):
         x, y = self.at(np.concatenate([u, u[::-1]]), np.repeat([0, 1], len(u)))
         return np.stack([x, y], axis=1).astype(np.float32)
 
+    def grown(self, left: float, upper: float, right: float, lower: float) -> "CurvedStrip":
+        """See `TextStrip.grown`; beyond its ends the text is taken to go straight on."""
+        top, bottom = self.top, self.bottom
+        across = bottom - top
+        sides = [top - upper * across, bottom + lower * across]
+        for margin, side in ((left, 0), (right, 1)):
+            if margin:
+                step = self.end(side)[1] * (2 * side - 1) * margin * self.height  # type: ignore[arg-type]
+                sides = [np.insert(line, side * len(line), line[-side] + step, axis=0) for line in sides]
+        shares = np.linspace(0, 1, len(top))
+        middle = (sides[0] + sides[1]) / 2
+        place = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(middle, axis=0).T))])
+        top, bottom = (resampled(line, place / place[-1], shares) for line in sides)
+        return CurvedStrip(top, bottom, self.drawn)
 
-def _curved_sides(outline: np.ndarray, top_left: np.ndarray | None) -> tuple[np.ndarray, np.ndarray] | None:
-    """Top and bottom of a ribbon, paired and in reading direction; None if both are nearly straight."""
+
+def _of_outline(points: np.ndarray, outline: np.ndarray, top_left: np.ndarray | None) -> TextStrip:
+    """The simplest strip that explains an outline of more than four points: straight, along a circle, or winding.
+
+    Args:
+        points: as given, (K, 2)
+        outline: what `outline_of` makes of them
+        top_left: the text's top left corner, (2,), if it is known
+    """
+    area = abs(signed_area(outline))
+    around = minimum_area_rectangle(outline)
+    straight_fill = area / max(abs(signed_area(around)), 1e-9)
+    arc = fit_arc(outline if len(outline) == len(points) else outline_of(points, _FINE))
+    if arc is not None and (arc.squeeze > _SQUEEZED or arc.fill < straight_fill):
+        arc = None
+    if arc is not None and arc.fill >= _FILLED:
+        return _curved(arc.top, arc.bottom, top_left)
+    if straight_fill < _FILLED and (winding := _winding_sides(outline)) is not None:
+        return _curved(*winding, top_left)
+    if arc is not None and arc.fill > _FAIRLY_FILLED:
+        return _curved(arc.top, arc.bottom, top_left)
+    # What hugs one letter or two has no sides to follow: it is seen as it stands, or turned if it is clearly turned.
+    box_fill = area / max(float(np.prod(np.ptp(outline, axis=0))), 1e-9)
+    if box_fill < _LEVEL * straight_fill:
+        return _straight(around, top_left)
+    (left, top), (right, bottom) = outline.min(axis=0), outline.max(axis=0)
+    box = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+    return _straight(box, box[0] if top_left is None else top_left)
+
+
+def _straight(outline: np.ndarray, top_left: np.ndarray | None) -> "StraightStrip":
+    quad = order_quad(outline, top_left)
+    return StraightStrip(quad[:2], quad[:1:-1])
+
+
+def _winding_sides(outline: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Both sides of a ribbon of any bend, paired; None if its height is too uneven for text."""
     top, bottom = long_sides(outline)
     length = max(np.hypot(*np.diff(side, axis=0).T).sum() for side in (top, bottom))
     shares = np.linspace(0, 1, int(np.clip(length / _SPACING, _FEWEST, _MOST)))
-    top, bottom = along_arc(top, shares), along_arc(bottom, shares)
-    if max(_sagitta(top), _sagitta(bottom)) <= _NEARLY_STRAIGHT * np.hypot(*(bottom - top).T).mean():
+    top, bottom = paired_across(along_arc(top, shares), along_arc(bottom, shares))
+    height = np.hypot(*(bottom - top).T)
+    mean = float(height.mean())
+    travelled = float(np.hypot(*np.diff((top + bottom) / 2, axis=0).T).sum())
+    # Text may grow along its way, and vary as in a lens; what is left over are the letters that an outline hugs.
+    powers = np.vander(np.linspace(-1, 1, len(shares)), 3)
+    uneven = height - powers @ np.linalg.lstsq(powers, height, rcond=None)[0]
+    if travelled < _SHORTEST * mean or np.sqrt((uneven**2).mean()) > _UNEVEN * mean:
         return None
-    top, bottom = paired_across(top, bottom)
+    return top, bottom
+
+
+def _curved(top: np.ndarray, bottom: np.ndarray, top_left: np.ndarray | None) -> TextStrip:
+    """The strip between two paired sides, in reading direction."""
     if top_left is not None:
         forward = np.hypot(*(top[0] - top_left)) <= np.hypot(*(bottom[-1] - top_left))
     else:
         # The middle third tells the direction of an arc, however far it goes round.
-        third = len(shares) // 3
+        third = len(top) // 3
         forward = runs_forward((top + bottom)[-third - 1] - (top + bottom)[third])
-    return (top, bottom) if forward else (bottom[::-1], top[::-1])
+    if not forward:
+        top, bottom = bottom[::-1], top[::-1]
+    if max(_sagitta(top), _sagitta(bottom)) <= _NEARLY_STRAIGHT * np.hypot(*(bottom - top).T).mean():
+        return StraightStrip(top[[0, -1]], bottom[[0, -1]])
+    return CurvedStrip(top, bottom)
 
 
 def _span(places: np.ndarray, end: int) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from clip4str_plugin.model.charset import CharsetFilter, Tokenizer
 from clip4str_plugin.model.config import CLIP4STRConfig
 from clip4str_plugin.model.config_checks import foreign_parts
 from clip4str_plugin.model.cuda_graphs import GraphDecoder
-from clip4str_plugin.model.decoder import Decoder, KeysValues, select_rows
+from clip4str_plugin.model.decoder import Decoder, KeysValues, any_shape_attention, select_rows
 from clip4str_plugin.model.encoders import build_clip, caption_tokens, image_tokens
 from clip4str_plugin.model.search import Decoding, Search
 from clip4str_plugin.model.text_towers import build_caption_tokenizer
@@ -191,6 +191,18 @@ class CLIP4STR(nn.Module):
                 visual branch's first reading. None reads all crops in full.
         """
         self._check(images)
+        with any_shape_attention(self.device):
+            return self._generate(images, max_length, refine_iters, allowed, complete, early_exit)
+
+    def _generate(
+        self,
+        images: Tensor,
+        max_length: int | None,
+        refine_iters: int | None,
+        allowed: Tensor | None,
+        complete: bool,
+        early_exit: float | None,
+    ) -> Decoding:
         refine_iters = self.config.refine_iters if refine_iters is None else refine_iters
         positions = self.config.max_label_length + 1
         if max_length is not None:

@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-__all__ = ["Attention", "Decoder", "DecoderLayer", "GreedyState", "KeysValues", "select_rows"]
+__all__ = [
+    "Attention",
+    "Decoder",
+    "DecoderLayer",
+    "GreedyState",
+    "KeysValues",
+    "any_shape_attention",
+    "select_rows",
+]
 
 
 class Attention(nn.Module):
@@ -101,6 +111,17 @@ class TokenEmbedding(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """Embed ids (...) as (..., D)."""
         return self.scale * self.embedding(ids)
+
+
+def any_shape_attention(device: torch.device) -> AbstractContextManager[Any]:
+    """Return a context in which attention has kernels for any shape.
+
+    cuDNN's attention, which PyTorch prefers on Hopper GPUs, makes a plan for every new shape, which takes far longer
+    than a decoding step; and shapes change with every step and every crop that ends.
+    """
+    if device.type != "cuda":
+        return nullcontext()
+    return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
 
 
 KeysValues = tuple[Tensor, Tensor]

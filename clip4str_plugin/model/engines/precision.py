@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import torch
 
 from clip4str_plugin.errors import EngineError
+from clip4str_plugin.model.cuda_graphs import GraphDecoder
+from clip4str_plugin.model.engines.fused import FusedEncoders
 from clip4str_plugin.options import Precision
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ def set_precision(
     ========= ============================================= ==============================================
     fp32      OpenVINO encoders, differences of about 1e-6  PyTorch, the reference
     bf16      OpenVINO encoders, bfloat16 decoders          PyTorch in bfloat16
+    fp8       not available                                 GPUs of compute capability 8.9 and above: matrix products
+                                                            of CLIP's own encoders in 8 bits, the rest as bf16
     int8      encoders with 8-bit weights and activations,  not available
               bfloat16 decoders in large models
     auto      large models: bf16 where the processor        large models: bf16 where the processor or GPU
@@ -64,9 +68,10 @@ def set_precision(
     Large are models of over 50 million parameters, CLIP's own towers. Small ones are fast in fp32, and rounding changes
     more of their readings.
 
-    What ``auto`` chose is logged (logger ``clip4str_plugin.model.engines.precision``, level INFO). ``int8`` is never
-    chosen by itself, since it changes a few readings. OpenVINO's graphs are made once for each set of weights and kept
-    in the cache folder (see ``cache_dir``), so that only the first start takes long.
+    What ``auto`` chose is logged (logger ``clip4str_plugin.model.engines.precision``, level INFO). ``int8`` and ``fp8``
+    are never chosen by themselves, since they change a few readings. OpenVINO's graphs are made once for each set of
+    weights and kept in the cache folder (see ``cache_dir``), so that only the first start takes long. On a GPU, CLIP's
+    own encoders compute in fewer passes over memory (see ``FusedEncoders``), with weights of their own.
 
     Args:
         model: in float32, evaluation mode and on its device. Where decoders compute in bfloat16, its weights are
@@ -100,8 +105,11 @@ def set_precision(
         raise EngineError(
             "int8 needs OpenVINO on the CPU: pip install 'clip4str-plugin[openvino]' and leave the engine to choose"
             if on_cpu
-            else f"int8 is for the CPU; use bf16 on {model.device.type}"
+            else f"int8 is for the CPU; use bf16 or fp8 on {model.device.type}"
         )
+    fused = model.device.type == "cuda" and engine != "torch" and FusedEncoders.can_compute(model)
+    if precision == "fp8":
+        _check_fp8(model.device, fused)
     chosen = precision
     large = sum(weight.numel() for weight in model.parameters()) > _LARGE
     if precision == "auto":
@@ -111,6 +119,7 @@ def set_precision(
         raise EngineError(f"the model's weights have been rounded to bfloat16: load it anew for {chosen}")
 
     model.engine = None
+    model.graph_decoder = GraphDecoder()
     model.cuda_graphs = {"torch": False, "cuda_graphs": True}.get(engine)
     if use_openvino:
         from clip4str_plugin.model.engines.openvino import OpenVinoEncoders
@@ -124,9 +133,12 @@ def set_precision(
                 raise
             logger.warning("OpenVINO cannot compute this model, PyTorch does: %s: %s", type(error).__name__, error)
             use_openvino = False
+    if fused:
+        dtype = torch.float32 if chosen == "fp32" else torch.bfloat16
+        model.engine = FusedEncoders(model, dtype, fp8=chosen == "fp8", compiled=chosen == "fp8")
     # An engine for the encoders leaves the decoders, which run in bfloat16 only where that is faster. In a small
     # model, int8 is not worth the words that this would change.
-    rounded = chosen == "bf16" or (chosen == "int8" and large)
+    rounded = chosen in ("bf16", "fp8") or (chosen == "int8" and large)
     if rounded and (not use_openvino or _computes_in_bf16(model.device)):
         model.to(torch.bfloat16)
     logger.info(
@@ -137,6 +149,13 @@ def set_precision(
         "OpenVINO" if use_openvino else "PyTorch",
     )
     return model
+
+
+def _check_fp8(device: torch.device, fused: bool) -> None:
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 9):
+        raise EngineError("fp8 needs a GPU of compute capability 8.9 or above (Ada, Hopper or later); use bf16")
+    if not fused:
+        raise EngineError("fp8 is for models with CLIP's own two transformers and no adapter; use bf16")
 
 
 def _computes_in_bf16(device: torch.device) -> bool:

@@ -1,0 +1,182 @@
+"""Crops of any size in one block of memory, resized where the model is: on the GPU, bit for bit as Pillow does.
+
+Pillow resamples uint8 images in integers: weights are rounded to multiples of 2**-22, each of the two passes (columns,
+then rows) sums exactly, and the sum is rounded and clipped to 8 bits. In float64 all these numbers and sums are exact,
+so that two matrix products give the very same pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from clip4str_plugin.model.preprocess import Color, check_crop, resize
+
+__all__ = ["PackedCrops"]
+
+_FRACTION_BITS = 22  # of Pillow's weights for 8-bit images
+_SUPPORT = 2.0  # of the bicubic filter, in pixels
+# Numbers in flight in one go: bounds the memory that resizing takes on the GPU to about a gigabyte.
+_AT_ONCE = 1 << 25
+# Crops with more pixels are resized by Pillow: not worth sending.
+_LARGEST = 1 << 20
+
+
+@dataclass(frozen=True)
+class PackedCrops:
+    """N crops as they are.
+
+    Attributes:
+        pixels: (P, 3) uint8, the crops' pixels row by row, one crop after the other; pinned for a GPU.
+        sizes: height and width of each crop.
+        reverse: the channels are in the order blue, green, red.
+    """
+
+    pixels: Tensor
+    sizes: np.ndarray  # (N, 2) int64
+    reverse: bool = False
+
+    @classmethod
+    def pack(cls, crops: Sequence[np.ndarray], image_size: tuple[int, int], color: Color, pin: bool) -> PackedCrops:
+        """Copy crops into one block.
+
+        Args:
+            crops: from :func:`checked`.
+            image_size: (height, width) of the model in pixels; very large crops are resized here.
+            color: channel order of the crops.
+            pin: put the block where a GPU can fetch it by itself.
+        """
+        crops = [crop if crop.shape[0] * crop.shape[1] <= _LARGEST else _by_pillow(crop, image_size) for crop in crops]
+        sizes = np.array([crop.shape[:2] for crop in crops], np.int64).reshape(-1, 2)
+        areas = sizes.prod(1)
+        pixels = torch.empty((int(areas.sum()), 3), dtype=torch.uint8, pin_memory=pin)
+        block, start = pixels.numpy(), 0
+        for crop, area in zip(crops, areas.tolist()):
+            target = block[start : start + area].reshape(*crop.shape[:2], 3)
+            target[...] = crop if crop.ndim == 3 else crop[..., None]
+            start += area
+        return cls(pixels, sizes, color == "bgr")
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def resized(self, image_size: tuple[int, int], device: torch.device | str) -> Tensor:
+        """Squash all crops to one size: equal to :func:`preprocess.resize`.
+
+        Args:
+            image_size: (height, width) in pixels.
+            device: where to do it.
+
+        Returns:
+            (N, 3, height, width) uint8 RGB on the device; not contiguous.
+        """
+        height, width = image_size
+        device = torch.device(device)
+        result = torch.empty((len(self), height, width, 3), dtype=torch.uint8, device=device)
+        if not len(self):
+            return result.permute(0, 3, 1, 2)
+        pixels = self.pixels.to(device, non_blocking=True)
+        starts = np.concatenate([[0], self.sizes.prod(1).cumsum()[:-1]])
+        # Crops of like size together: all of a group are padded to the largest.
+        order = np.lexsort(self.sizes.T)
+        table = torch.from_numpy(np.column_stack([self.sizes, starts, np.arange(len(self))])[order])
+        if device.type == "cuda":
+            table = table.pin_memory()
+        table = table.to(device, non_blocking=True)
+        for first, last in self._groups(order, height, width):
+            heights, widths, start, rows = table[first:last].unbind(1)
+            highest, widest = self.sizes[order[first:last]].max(0).tolist()
+            result[rows] = _resize(pixels, start, heights, widths, (highest, widest), image_size)
+        rgb = result.permute(0, 3, 1, 2)
+        return rgb.flip(1) if self.reverse else rgb
+
+    def _groups(self, order: np.ndarray, height: int, width: int) -> list[tuple[int, int]]:
+        """Cut the crops, in the order given, into groups that fit."""
+        groups, first, highest, widest = [], 0, 0, 0
+        for i, (own_height, own_width) in enumerate(self.sizes[order].tolist()):
+            taller, wider = max(highest, own_height), max(widest, own_width)
+            one = 3 * (taller * wider + taller * width + height * width) + height * taller + width * wider
+            if i > first and one * (i + 1 - first) > _AT_ONCE:
+                groups.append((first, i))
+                first, taller, wider = i, own_height, own_width
+            highest, widest = taller, wider
+        return [*groups, (first, len(order))]
+
+
+def checked(crop: Any, color: Color) -> np.ndarray:
+    """Return a crop as a uint8 array (H, W) or (H, W, 3) in the given channel order; see :func:`preprocess.resize`."""
+    array = check_crop(crop)
+    # The pixels of Pillow images are RGB, whatever the arrays beside them are.
+    return array[..., ::-1] if color == "bgr" and isinstance(crop, Image.Image) and array.ndim == 3 else array
+
+
+def _by_pillow(crop: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    return resize(crop, image_size).transpose(1, 2, 0)
+
+
+def _resize(
+    pixels: Tensor, start: Tensor, heights: Tensor, widths: Tensor, largest: tuple[int, int], image_size: tuple[int, int]
+) -> Tensor:
+    """Resize n crops.
+
+    Args:
+        pixels: (P, 3) uint8.
+        start: (n,) int64, the first pixel of each crop.
+        heights: (n,) int64.
+        widths: (n,) int64.
+        largest: the greatest of both.
+        image_size: (height, width) of the result.
+
+    Returns:
+        (n, height, width, 3) uint8.
+    """
+    n, (highest, widest), (height, width) = len(start), largest, image_size
+    # Columns first, as Pillow does. What lies beyond a crop is some pixel or other, times a weight of 0.
+    y = torch.arange(highest, device=pixels.device)
+    x = torch.arange(widest, device=pixels.device)
+    place = start[:, None, None] + y * widths[:, None, None] + x[:, None]  # n, widest, highest
+    crops = pixels[place.clamp_(max=len(pixels) - 1)].double()
+    columns = _resampled(_weights(widths, widest, width), crops.flatten(2))  # n, width, 3 * highest
+    columns = columns.unflatten(2, (highest, 3)).transpose(1, 2)
+    rows = _resampled(_weights(heights, highest, height), columns.flatten(2).double())
+    return rows.unflatten(2, (width, 3))
+
+
+def _resampled(weights: Tensor, pixels: Tensor) -> Tensor:
+    """Sum, round half up and clip: (n, outputs, inputs) times (n, inputs, K) float64 to uint8."""
+    sums = torch.baddbmm(pixels.new_full((1, 1, 1), 0.5), weights, pixels)
+    return sums.clamp_(0, 255.5).to(torch.uint8)  # cut off, which is rounding down
+
+
+def _weights(sizes: Tensor, largest: int, outputs: int) -> Tensor:
+    """Return Pillow's bicubic weights, (n, outputs, largest) float64, to resample lines of these sizes, (n,) int64.
+
+    Follows ``precompute_coeffs`` and ``normalize_coeffs_8bpc`` of Pillow's ``Resample.c``.
+    """
+    size = sizes.double()[:, None, None]
+    scale = size / outputs
+    widening = scale.clamp(min=1.0)  # antialiasing: the filter covers as many more pixels
+    support = _SUPPORT * widening
+    centre = (torch.arange(outputs, device=sizes.device).double()[:, None] + 0.5) * scale  # n, outputs, 1
+    index = torch.arange(largest, device=sizes.device).double()
+    inside = (index >= (centre - support + 0.5).trunc()) & (index < torch.minimum((centre + support + 0.5).trunc(), size))
+    weights = _bicubic((index - centre + 0.5) * (1.0 / widening)) * inside
+    weights /= weights.sum(-1, keepdim=True)
+    # Rounded half away from zero.
+    weights.mul_(2.0**_FRACTION_BITS)
+    return (weights + weights.sign() * 0.5).trunc_().mul_(2.0**-_FRACTION_BITS)
+
+
+def _bicubic(x: Tensor) -> Tensor:
+    """Catmull-Rom: the bicubic filter with a = -0.5."""
+    a = -0.5
+    x = x.abs()
+    near = ((a + 2.0) * x - (a + 3.0)) * x * x + 1
+    far = (((x - 5) * x + 8) * x - 4) * a
+    return torch.where(x < 1.0, near, torch.where(x < 2.0, far, 0.0))

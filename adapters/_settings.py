@@ -18,7 +18,7 @@ class Settings(BaseModel):
     detector: Annotated[str, Field(description="text detector, e.g. rapidocr or doctr:fast_base")] = "rapidocr"
     device: Annotated[str, Field(description="where the model runs: auto, cpu, cuda ...")] = RecognizerOptions.device
     precision: Annotated[Precision, Field(description="of the arithmetic")] = RecognizerOptions.precision
-    batch_size: Annotated[int, Field(gt=0, description="words in one pass through the model")] = (
+    batch_size: Annotated[int | None, Field(gt=0, description="words in one pass through the model")] = (
         RecognizerOptions.batch_size
     )
     confidence: Annotated[Confidence, Field(description="how a word's follows from those of its characters")] = (

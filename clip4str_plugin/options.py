@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 __all__ = ["Confidence", "Orientation", "Precision", "ReadOptions", "RecognizerOptions", "split_options"]
 
-Precision = Literal["fp32", "bf16", "int8", "auto"]
+Precision = Literal["fp32", "bf16", "fp8", "int8", "auto"]
 Confidence = Literal["product", "mean", "min", "geometric"]
 Orientation = Literal["off", "auto", "on"]
 
@@ -19,11 +19,11 @@ class RecognizerOptions:
     Attributes:
         device: "cpu", "cuda", "cuda:1" ...; "auto" is the GPU where there is one. A model that is built already stays
             where it is with "auto".
-        precision: "fp32", "bf16", "int8" or "auto", and by which engine the model computes, see
+        precision: "fp32", "bf16", "fp8", "int8" or "auto", and by which engine the model computes, see
             :func:`clip4str_plugin.model.engines.set_precision`. A model that is built already stays as it is with
             "auto".
-        batch_size: crops in one pass through the model. When a GPU runs out of memory the size is halved, for good,
-            and reading goes on.
+        batch_size: crops in one pass through the model; None for 32 on a CPU and 512 on a GPU. When a GPU runs out of
+            memory the size is halved, for good, and reading goes on.
         confidence: how the confidence of a word follows from the probabilities of its characters: "product" as
             published, including the probability that the word ends there; "mean", "min" or "geometric" (mean) of the
             characters alone. For empty text "product" is the probability of an immediate end, the others are 0.
@@ -41,7 +41,7 @@ class RecognizerOptions:
 
     device: str = "auto"
     precision: Precision = "auto"
-    batch_size: int = 32
+    batch_size: int | None = None
     confidence: Confidence = "product"
     charset: str | None = None
     early_exit: float | None = None
@@ -50,7 +50,8 @@ class RecognizerOptions:
     def __post_init__(self) -> None:
         _check_choice("precision", self.precision, Precision)
         _check_choice("confidence", self.confidence, Confidence)
-        _check_count("batch_size", self.batch_size)
+        if self.batch_size is not None:
+            _check_count("batch_size", self.batch_size)
         if self.charset == "":
             raise ValueError("charset is empty: name the characters to read, or None for all")
         if self.early_exit is not None and not 0 <= self.early_exit <= 1:

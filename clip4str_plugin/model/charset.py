@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -65,14 +67,33 @@ class Tokenizer:
             per sample the text before the first end token, and the probability of each of its characters
             followed by that of the end token if there is one.
         """
+        return self.texts(self.scores(logits, lengths).cpu().numpy())
+
+    def scores(self, logits: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Reduce logits, as in :meth:`decode`, to what their texts follow from.
+
+        Returns:
+            (N, 2 T + 1) float32: the most probable ids, their probabilities, and the length of each row.
+        """
+        import torch
+
         probs, ids = logits.float().softmax(-1).max(-1)
-        n_valid = [ids.shape[1]] * len(ids) if lengths is None else lengths.tolist()
-        texts = []
-        for row_ids, row_probs, n in zip(ids.tolist(), probs.tolist(), n_valid):
-            row_ids = row_ids[:n]
-            end = row_ids.index(self.eos_id) if self.eos_id in row_ids else n
-            texts.append(("".join(self._symbols[i] for i in row_ids[:end]), tuple(row_probs[: min(end + 1, n)])))
-        return texts
+        if lengths is None:
+            lengths = ids.new_full((len(ids),), ids.shape[1])
+        return torch.cat([ids.float(), probs, lengths[:, None].float()], dim=1)
+
+    def texts(self, scores: np.ndarray) -> list[tuple[str, tuple[float, ...]]]:
+        """Read the texts of :meth:`decode` from :meth:`scores`."""
+        width = scores.shape[1] // 2
+        ids, probs, symbols, eos = scores[:, :width].astype(np.int64), scores[:, width:-1], self._symbols, self.eos_id
+        is_end = np.concatenate([ids == eos, np.ones((len(ids), 1), bool)], axis=1)
+        lengths = scores[:, -1].astype(np.int64)
+        ends = np.minimum(is_end.argmax(1), lengths)
+        shown = np.minimum(ends + 1, lengths)
+        return [
+            ("".join([symbols[i] for i in row[:end]]), tuple(row_probs[:stop]))
+            for row, row_probs, end, stop in zip(ids.tolist(), probs.tolist(), ends.tolist(), shown.tolist())
+        ]
 
     def captions(self, ids: Tensor, lengths: Tensor) -> list[str]:
         """Return the text each row of token ids spells, as the published models caption it.

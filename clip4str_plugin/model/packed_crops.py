@@ -1,7 +1,7 @@
 """Crops of any size in one block of memory, resized where the model is: on the GPU, bit for bit as Pillow does.
 
-Pillow resamples uint8 images in integers: weights are rounded to multiples of 2**-22, each of the two passes (columns,
-then rows) sums exactly, and the sum is rounded and clipped to 8 bits. In float64 all these numbers and sums are exact,
+Pillow resamples uint8 images in integers: weights are rounded to multiples of 2**-22, each of the two passes sums
+exactly, and the sum is rounded and clipped to 8 bits. In float64 all these numbers and sums are exact,
 so that two matrix products give the very same pixels.
 """
 
@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from clip4str_plugin.model.preprocess import Color, check_crop, resize
+from clip4str_plugin.model.preprocess import Color, resize
 
 __all__ = ["PackedCrops"]
 
@@ -47,7 +47,7 @@ class PackedCrops:
         """Copy crops into one block.
 
         Args:
-            crops: from :func:`checked`.
+            crops: from :func:`preprocess.as_array`.
             image_size: (height, width) of the model in pixels; very large crops are resized here.
             color: channel order of the crops.
             pin: put the block where a GPU can fetch it by itself.
@@ -66,6 +66,12 @@ class PackedCrops:
     def __len__(self) -> int:
         return len(self.sizes)
 
+    def __getitem__(self, part: slice) -> PackedCrops:
+        ends = self.sizes.prod(1).cumsum().tolist()
+        first, last, _ = part.indices(len(self))
+        start, stop = (ends[i - 1] if i else 0 for i in (first, max(first, last)))
+        return PackedCrops(self.pixels[start:stop], self.sizes[first:last], self.reverse)
+
     def resized(self, image_size: tuple[int, int], device: torch.device | str) -> Tensor:
         """Squash all crops to one size: equal to :func:`preprocess.resize`.
 
@@ -83,69 +89,87 @@ class PackedCrops:
             return result.permute(0, 3, 1, 2)
         pixels = self.pixels.to(device, non_blocking=True)
         starts = np.concatenate([[0], self.sizes.prod(1).cumsum()[:-1]])
+        rows_first = _rows_first(self.sizes, height, width)
         # Crops of like size together: all of a group are padded to the largest.
-        order = np.lexsort(self.sizes.T)
+        order = np.lexsort((*self.sizes.T, rows_first))
         table = torch.from_numpy(np.column_stack([self.sizes, starts, np.arange(len(self))])[order])
         if device.type == "cuda":
             table = table.pin_memory()
         table = table.to(device, non_blocking=True)
-        for first, last in self._groups(order, height, width):
+        for first, last in self._groups(order, rows_first, height, width):
             heights, widths, start, rows = table[first:last].unbind(1)
             highest, widest = self.sizes[order[first:last]].max(0).tolist()
-            result[rows] = _resize(pixels, start, heights, widths, (highest, widest), image_size)
+            lines = _Lines(heights, highest, widths[:, None, None], height)
+            columns = _Lines(widths, widest, 1, width)
+            if rows_first[order[first]]:
+                result[rows] = _resize(pixels, start, lines, columns).transpose(1, 2)
+            else:
+                result[rows] = _resize(pixels, start, columns, lines)
         rgb = result.permute(0, 3, 1, 2)
         return rgb.flip(1) if self.reverse else rgb
 
-    def _groups(self, order: np.ndarray, height: int, width: int) -> list[tuple[int, int]]:
+    def _groups(self, order: np.ndarray, rows_first: np.ndarray, height: int, width: int) -> list[tuple[int, int]]:
         """Cut the crops, in the order given, into groups that fit."""
         groups, first, highest, widest = [], 0, 0, 0
         for i, (own_height, own_width) in enumerate(self.sizes[order].tolist()):
             taller, wider = max(highest, own_height), max(widest, own_width)
             one = 3 * (taller * wider + taller * width + height * width) + height * taller + width * wider
-            if i > first and one * (i + 1 - first) > _AT_ONCE:
+            another_way = rows_first[order[i]] != rows_first[order[first]]
+            if i > first and (another_way or one * (i + 1 - first) > _AT_ONCE):
                 groups.append((first, i))
                 first, taller, wider = i, own_height, own_width
             highest, widest = taller, wider
         return [*groups, (first, len(order))]
 
 
-def checked(crop: Any, color: Color) -> np.ndarray:
-    """Return a crop as a uint8 array (H, W) or (H, W, 3) in the given channel order; see :func:`preprocess.resize`."""
-    array = check_crop(crop)
-    # The pixels of Pillow images are RGB, whatever the arrays beside them are.
-    return array[..., ::-1] if color == "bgr" and isinstance(crop, Image.Image) and array.ndim == 3 else array
-
-
 def _by_pillow(crop: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     return resize(crop, image_size).transpose(1, 2, 0)
 
 
-def _resize(
-    pixels: Tensor, start: Tensor, heights: Tensor, widths: Tensor, largest: tuple[int, int], image_size: tuple[int, int]
-) -> Tensor:
-    """Resize n crops.
+class _Lines(NamedTuple):
+    """One direction of n crops."""
+
+    sizes: Tensor  # (n,) int64, in pixels
+    largest: int
+    stride: Tensor | int  # from one to the next, in pixels; (n, 1, 1)
+    outputs: int  # size in the result
+
+
+def _resize(pixels: Tensor, start: Tensor, first: _Lines, second: _Lines) -> Tensor:
+    """Resize n crops in one direction, then in the other.
 
     Args:
         pixels: (P, 3) uint8.
         start: (n,) int64, the first pixel of each crop.
-        heights: (n,) int64.
-        widths: (n,) int64.
-        largest: the greatest of both.
-        image_size: (height, width) of the result.
+        first: the direction to be resized first.
+        second: the other.
 
     Returns:
-        (n, height, width, 3) uint8.
+        (n, outputs of the second, outputs of the first, 3) uint8.
     """
-    n, (highest, widest), (height, width) = len(start), largest, image_size
-    # Columns first, as Pillow does. What lies beyond a crop is some pixel or other, times a weight of 0.
-    y = torch.arange(highest, device=pixels.device)
-    x = torch.arange(widest, device=pixels.device)
-    place = start[:, None, None] + y * widths[:, None, None] + x[:, None]  # n, widest, highest
-    crops = pixels[place.clamp_(max=len(pixels) - 1)].double()
-    columns = _resampled(_weights(widths, widest, width), crops.flatten(2))  # n, width, 3 * highest
-    columns = columns.unflatten(2, (highest, 3)).transpose(1, 2)
-    rows = _resampled(_weights(heights, highest, height), columns.flatten(2).double())
-    return rows.unflatten(2, (width, 3))
+    a = torch.arange(first.largest, device=pixels.device)[:, None]
+    b = torch.arange(second.largest, device=pixels.device)
+    # What lies beyond a crop is some pixel or other, times a weight of 0.
+    place = (start[:, None, None] + a * first.stride + b * second.stride).clamp_(max=len(pixels) - 1)
+    crops = pixels[place].double()  # n, a, b, 3
+    half = _resampled(_weights(first), crops.flatten(2)).unflatten(2, (-1, 3)).transpose(1, 2)  # n, b, outputs, 3
+    return _resampled(_weights(second), half.flatten(2).double()).unflatten(2, (-1, 3))
+
+
+def _rows_first(sizes: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return (N,) bool: the crops whose height Pillow changes before their width."""
+    shrunk = sizes - (height, width)
+    return (shrunk[:, 0] > 0) & (2 * shrunk[:, 1] < shrunk[:, 0]) & _saves_work()
+
+
+@cache
+def _saves_work() -> bool:
+    """Tell whether the Pillow that is installed shrinks the height first where that saves work, as 13 does."""
+    probe = np.random.default_rng(0).integers(0, 256, (90, 9, 3), dtype=np.uint8)
+    lines = _Lines(torch.tensor([90]), 90, 9, 30), _Lines(torch.tensor([9]), 9, 1, 30)
+    pixels = torch.from_numpy(probe.reshape(-1, 3))
+    resized = _resize(pixels, torch.tensor([0]), *lines)[0].permute(2, 1, 0)
+    return bool((resized.numpy() == resize(probe, (30, 30))).all())
 
 
 def _resampled(weights: Tensor, pixels: Tensor) -> Tensor:
@@ -154,20 +178,23 @@ def _resampled(weights: Tensor, pixels: Tensor) -> Tensor:
     return sums.clamp_(0, 255.5).to(torch.uint8)  # cut off, which is rounding down
 
 
-def _weights(sizes: Tensor, largest: int, outputs: int) -> Tensor:
-    """Return Pillow's bicubic weights, (n, outputs, largest) float64, to resample lines of these sizes, (n,) int64.
+def _weights(lines: _Lines) -> Tensor:
+    """Return Pillow's bicubic weights, (n, outputs, largest) float64.
 
     Follows ``precompute_coeffs`` and ``normalize_coeffs_8bpc`` of Pillow's ``Resample.c``.
     """
+    sizes, largest, _, outputs = lines
     size = sizes.double()[:, None, None]
     scale = size / outputs
     widening = scale.clamp(min=1.0)  # antialiasing: the filter covers as many more pixels
     support = _SUPPORT * widening
     centre = (torch.arange(outputs, device=sizes.device).double()[:, None] + 0.5) * scale  # n, outputs, 1
     index = torch.arange(largest, device=sizes.device).double()
-    inside = (index >= (centre - support + 0.5).trunc()) & (index < torch.minimum((centre + support + 0.5).trunc(), size))
+    inside = (index >= (centre - support + 0.5).trunc()) & (
+        index < torch.minimum((centre + support + 0.5).trunc(), size)
+    )
     weights = _bicubic((index - centre + 0.5) * (1.0 / widening)) * inside
-    weights /= weights.sum(-1, keepdim=True)
+    weights /= weights.cumsum(-1)[..., -1:]  # added up from left to right, as Pillow does
     # Rounded half away from zero.
     weights.mul_(2.0**_FRACTION_BITS)
     return (weights + weights.sign() * 0.5).trunc_().mul_(2.0**-_FRACTION_BITS)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from clip4str_plugin.model.config import CLIP4STRConfig
 
-__all__ = ["Color", "is_empty", "normalize", "preprocess", "resize"]
+__all__ = ["Color", "as_array", "is_empty", "normalize", "preprocess", "resize", "resize_all"]
 
 Color = Literal["rgb", "bgr"]
 
@@ -74,13 +74,34 @@ def resize(crop: Any, image_size: tuple[int, int], color: Color = "rgb") -> np.n
     Raises:
         ImageError: the crop is something else.
     """
-    if isinstance(crop, Image.Image):
-        # Before resizing, as in the published code: the alpha channel must not weigh the colours.
-        image, color = (crop if crop.mode in ("L", "RGB") else crop.convert("RGB")), "rgb"
-    else:
-        image = Image.fromarray(_colour_channels(crop))
-    if 0 in image.size:
-        raise ImageError(f"the crop is empty ({image.height} x {image.width} pixels)")
+    array = as_array(crop, color)
+    return _resize(array, image_size, color)
+
+
+def resize_all(crops: Sequence[np.ndarray], image_size: tuple[int, int], color: Color = "rgb") -> np.ndarray:
+    """Resize what :func:`as_array` returned; returns (N, 3, height, width) uint8 RGB."""
+    batch = np.empty((len(crops), 3, *image_size), np.uint8)
+    for planes, crop in zip(batch, crops):
+        planes[...] = _resize(crop, image_size, color)
+    return batch
+
+
+def as_array(crop: Any, color: Color = "rgb") -> np.ndarray:
+    """Return a crop's pixels as a uint8 array (H, W) or (H, W, 3), channels in the order ``color``.
+
+    Args and errors are those of :func:`resize`.
+    """
+    if not isinstance(crop, Image.Image):
+        return _colour_channels(crop)
+    if 0 in crop.size:
+        raise ImageError(f"the crop is empty ({crop.height} x {crop.width} pixels)")
+    # Before resizing, as in the published code: the alpha channel must not weigh the colours.
+    array = np.asarray(crop if crop.mode in ("L", "RGB") else crop.convert("RGB"))
+    return array[..., ::-1] if color == "bgr" and array.ndim == 3 else array
+
+
+def _resize(array: np.ndarray, image_size: tuple[int, int], color: Color) -> np.ndarray:
+    image = Image.fromarray(array)
     height, width = image_size
     resized = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
     if resized.ndim == 2:  # resized once and repeated, which equals resizing three times
@@ -114,8 +135,8 @@ def normalize(
     dtype = dtype or torch.float32
     table = _table(tuple(mean), tuple(std), dtype)
     if batch.device.type != "cpu":
-        channels = torch.arange(3, device=batch.device).view(1, 3, 1, 1)
-        return table.to(batch.device)[channels, batch.int()]
+        rows = torch.arange(0, 768, 256, dtype=torch.int32, device=batch.device).view(3, 1, 1)
+        return table.to(batch.device).flatten()[batch + rows]
 
     import cv2
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+
+from clip4str_plugin.model.preprocess import Color
 
 __all__ = ["Backend", "Reading"]
 
@@ -19,25 +21,38 @@ class Backend(Protocol):
     Attributes:
         config: of the model: ``image_size`` (height, width), ``charset``, ``max_label_length``, ``turn_tall``.
         device: where it computes, "cpu" or "cuda:0" say.
+        batch_size: crops in one pass, where nobody says otherwise.
+        runs_ahead: :meth:`read` returns before the work is done, so that it is worth calling before its last result is
+            taken.
         out_of_memory: what :meth:`read` raises where smaller batches may help; an empty tuple where nothing is.
     """
 
     config: Any
     device: Any
+    batch_size: int
+    runs_ahead: bool
     out_of_memory: type[Exception] | tuple[type[Exception], ...]
 
-    def stage(self, images: np.ndarray) -> Any:
-        """Take a batch, (N, 3, H, W) uint8 RGB of the model's size, nearer to the device.
+    def stage(self, crops: Sequence[np.ndarray], color: Color) -> Any:
+        """Take a batch of crops nearer to the device.
 
-        Called ahead of time, in another thread than :meth:`read`. The array is not used for anything else.
+        Called ahead of time, in another thread than :meth:`read`.
+
+        Args:
+            crops: N crops of any size, from ``preprocess.as_array``.
+            color: their channel order.
 
         Returns:
             what has a length N and can be sliced; waiting batches should not take more memory than their pixels.
         """
         ...
 
-    def read(self, batch: Any) -> Sequence[Reading]:
-        """Read a staged batch, or a slice of one; what is read in a crop does not depend on the others."""
+    def read(self, batch: Any) -> Iterable[Reading]:
+        """Read a staged batch, or a slice of one; what is read in a crop does not depend on the others.
+
+        Returns:
+            one reading a crop, waited for when they are iterated over; that may be in another thread.
+        """
         ...
 
     def free_memory(self) -> None:

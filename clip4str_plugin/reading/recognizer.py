@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from clip4str_plugin.errors import ImageError
-from clip4str_plugin.model.preprocess import Color, is_empty, resize
+from clip4str_plugin.model.preprocess import Color, as_array, is_empty
 from clip4str_plugin.model.transparency import lay_on_ground
 from clip4str_plugin.options import RecognizerOptions
 from clip4str_plugin.prefetch import prefetch
@@ -98,7 +98,7 @@ class Recognizer:
         from clip4str_plugin.reading.torch_backend import TorchBackend
 
         self._backend: Backend = TorchBackend(model, chosen)
-        self.batch_size = chosen.batch_size
+        self.batch_size = chosen.batch_size or self._backend.batch_size
         self.on_error = on_error
         # Models of others need not know it.
         self.turn_tall = getattr(self.config, "turn_tall", False) if chosen.turn_tall is None else chosen.turn_tall
@@ -122,8 +122,9 @@ class Recognizer:
     def stream(self, crops: Iterable[Any], color: Color = "rgb") -> Iterator[Recognition]:
         """Read crops one batch after the other, and give each batch's results before the next is read.
 
-        Memory does not grow with the number of crops: two batches exist at a time. While a batch is read, a
-        background thread takes the next crops from ``crops`` and prepares them. Where all crops are there already (a
+        Memory does not grow with the number of crops: two batches exist at a time, on a GPU three. While a batch is
+        read, a background thread takes the next crops from ``crops`` and prepares them; on a GPU, another starts on a
+        batch while the results of the one before are made. Where all crops are there already (a
         list), those of like shape, and so of about as many characters, share a batch, so that short words do not wait
         for long ones; results then come for 8 batches at a time.
 
@@ -136,7 +137,8 @@ class Recognizer:
         batches = self._prepare(iter(crops), color, _GROUPED if isinstance(crops, Sequence) else 1)
         # One batch leaves nothing to overlap, and a thread would only add to the latency.
         small = isinstance(crops, Sized) and len(crops) <= self.batch_size
-        return self._read(batches if small else prefetch(batches))
+        decoded = self._decoded(batches if small else prefetch(batches))
+        return self._read(decoded if small or not self._backend.runs_ahead else prefetch(decoded))
 
     @property
     def config(self) -> Any:
@@ -167,9 +169,9 @@ class Recognizer:
                 views.sort(key=lambda view: view.elongation)
             size = self.batch_size  # halved by the reading thread when memory runs out
             for first in range(0, len(views), size):
-                images, shown = self._resize(chunk, views[first : first + size], start, color)
-                yield _Batch(images, shown, results, last=first + size >= len(views))
-                del images
+                staged, shown = self._stage(chunk, views[first : first + size], start, color)
+                yield _Batch(staged, shown, results, last=first + size >= len(views))
+                del staged
             start += len(chunk)
 
     def _views(self, index: int, crop: Any) -> Iterator[_View]:
@@ -179,31 +181,35 @@ class Recognizer:
             yield _View(index, 1, 1 / elongation)
             yield _View(index, 3, 1 / elongation)
 
-    def _resize(
-        self, chunk: Sequence[Any], views: Sequence[_View], start: int, color: Color
-    ) -> tuple[Any, list[_View]]:
+    def _stage(self, chunk: Sequence[Any], views: Sequence[_View], start: int, color: Color) -> tuple[Any, list[_View]]:
         """Stage the views of a chunk's crops that can be read; return them and which those are."""
-        size = self.config.image_size
-        images = np.empty((len(views), 3, *size), np.uint8)
+        arrays: list[np.ndarray] = []
         shown: list[_View] = []
         for view in views:
             crop = chunk[view.crop]
             if is_empty(crop):
                 continue
             try:
-                images[len(shown)] = resize(_turned(crop, view.turns), size, color)
+                array = as_array(crop, color)
             except ImageError as error:
                 if self.on_error == "raise":
                     raise ImageError(f"crop {start + view.crop}: {error}") from error
                 if not view.turns:
                     logger.warning("crop %d is read as empty: %s", start + view.crop, error)
             else:
+                arrays.append(np.rot90(array, view.turns) if view.turns else array)
                 shown.append(view)
-        return self._backend.stage(images[: len(shown)]), shown
+        return self._backend.stage(arrays, color), shown
 
-    def _read(self, batches: Iterator[_Batch]) -> Iterator[Recognition]:
-        for images, shown, results, last in batches:
-            for view, (text, probs) in zip(shown, self._decode(images)):
+    def _decoded(self, batches: Iterator[_Batch]) -> Iterator[_Decoded]:
+        for staged, shown, results, last in batches:
+            readings = self._decode(staged)
+            del staged
+            yield _Decoded(readings, shown, results, last)
+
+    def _read(self, batches: Iterator[_Decoded]) -> Iterator[Recognition]:
+        for readings, shown, results, last in batches:
+            for view, (text, probs) in zip(shown, readings):
                 likelihood, best = math.prod(probs) if text else 0.0, results.likelihoods[view.crop]
                 # A crop is read as it is before it is read turned: it is the less elongated one.
                 is_narrow_letter = len(results.recognitions[view.crop].text) == 1 and best > _LETTER
@@ -213,17 +219,18 @@ class Recognizer:
                     chars = probs[: len(text)]
                     results.likelihoods[view.crop] = likelihood
                     results.recognitions[view.crop] = Recognition(text, self._combine(chars, probs), chars)
-            del images
             if last:
                 yield from results.recognitions
 
-    def _decode(self, batch: Any) -> list[Reading]:
+    def _decode(self, batch: Any) -> Iterable[Reading]:
         """Return text and probabilities (characters, then the end token if there is one) of each image."""
-        decoded: list[Reading] = []
-        while len(decoded) < len(batch):
-            part = batch[len(decoded) : len(decoded) + self.batch_size]
+        parts: list[Iterable[Reading]] = []
+        done = 0
+        while done < len(batch):
+            part = batch[done : done + self.batch_size]
             try:
-                decoded += self._backend.read(part)
+                parts.append(self._backend.read(part))
+                done += len(part)
                 continue
             except self._backend.out_of_memory:
                 if len(part) == 1:
@@ -232,7 +239,7 @@ class Recognizer:
             self.batch_size = max(1, min(self.batch_size, len(part) // 2))
             logger.warning("out of GPU memory with %d crops at a time: going on with %d", len(part), self.batch_size)
             self._backend.free_memory()
-        return decoded
+        return chain.from_iterable(parts)
 
 
 def as_recognizer(source: Recognizer | CLIP4STR | str | Path, **options: Any) -> Recognizer:
@@ -268,16 +275,17 @@ class _Results(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    images: Any  # (n, 3, H, W) uint8
-    shown: list[_View]  # what the n images show
+    staged: Any  # n crops, as the backend takes them
+    shown: list[_View]  # what the n crops show
     results: _Results  # of the chunk
     last: bool  # of its chunk
 
 
-def _turned(crop: Any, turns: int) -> Any:
-    if not turns:
-        return crop
-    return crop.rotate(90 * turns, expand=True) if isinstance(crop, Image.Image) else np.rot90(crop, turns)
+class _Decoded(NamedTuple):
+    readings: Iterable[Reading]  # of the n crops
+    shown: list[_View]
+    results: _Results
+    last: bool
 
 
 def _elongation(crop: Any) -> float:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -12,7 +13,8 @@ from torch import nn
 
 from clip4str_plugin.model.checkpoint import load_model
 from clip4str_plugin.model.engines import pick_device, set_precision
-from clip4str_plugin.model.preprocess import normalize
+from clip4str_plugin.model.packed_crops import PackedCrops
+from clip4str_plugin.model.preprocess import Color, normalize, resize_all
 
 if TYPE_CHECKING:
     from clip4str_plugin.model.clip4str import CLIP4STR
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from clip4str_plugin.reading.backend import Reading
 
 __all__ = ["TorchBackend"]
+
+_Staged: TypeAlias = torch.Tensor | PackedCrops
 
 
 class TorchBackend:
@@ -70,19 +74,48 @@ class TorchBackend:
         weights = (p for p in self.model.parameters() if p.is_floating_point())
         return next(weights, torch.empty(0))
 
-    def stage(self, images: np.ndarray) -> torch.Tensor:
-        """Pin a batch for a GPU; it waits as bytes, and is normalised when its turn comes."""
-        tensor = torch.from_numpy(images)
-        return tensor.pin_memory() if self.device.type == "cuda" else tensor
+    @property
+    def runs_ahead(self) -> bool:
+        """Whether the device works while the host goes on."""
+        return self.device.type == "cuda"
+
+    @property
+    def batch_size(self) -> int:
+        """Enough crops to keep the device busy."""
+        return 512 if self.device.type == "cuda" else 32
+
+    def stage(self, crops: Sequence[np.ndarray], color: Color) -> _Staged:
+        """Resize crops; for a GPU, pack them, to be resized there with the same result."""
+        size = self.config.image_size
+        if self.device.type == "cuda":
+            return PackedCrops.pack(crops, size, color, pin=True)
+        return torch.from_numpy(resize_all(crops, size, color))
 
     @torch.inference_mode()
-    def read(self, batch: torch.Tensor) -> list[Reading]:
+    def read(self, batch: _Staged) -> Iterable[Reading]:
         """Read a staged batch."""
         config, weight = self.model.config, self._weight()
-        images = normalize(batch.to(weight.device, non_blocking=True), config.mean, config.std, weight.dtype)
+        if isinstance(batch, PackedCrops):
+            batch = batch.resized(config.image_size, weight.device)
+        images = normalize(batch.to(weight.device), config.mean, config.std, weight.dtype)
         allowed = None if self._allowed is None else self._allowed.to(weight.device)
         decoding = self.model.generate(images, allowed=allowed, complete=False, **self._options)
-        return self.model.tokenizer.decode(decoding.logits, decoding.lengths)
+        return self._fetched(self.model.tokenizer.scores(decoding.logits, decoding.lengths))
+
+    def _fetched(self, scores: torch.Tensor) -> Iterator[Reading]:
+        """Yield what scores say, when they have come from the device."""
+        if not scores.is_cuda:
+            return iter(self.model.tokenizer.texts(scores.numpy()))
+        host = torch.empty(scores.shape, dtype=scores.dtype, pin_memory=True)
+        host.copy_(scores, non_blocking=True)
+        copied = torch.cuda.Event()
+        copied.record()
+
+        def wait() -> Iterator[Reading]:
+            copied.synchronize()
+            yield from self.model.tokenizer.texts(host.numpy())
+
+        return wait()
 
     def free_memory(self) -> None:
         """Give PyTorch's unused memory back to the GPU."""

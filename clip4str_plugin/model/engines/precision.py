@@ -11,7 +11,6 @@ import torch
 
 from clip4str_plugin.errors import EngineError
 from clip4str_plugin.model.cuda_graphs import GraphDecoder
-from clip4str_plugin.model.engines.fused import FusedEncoders
 from clip4str_plugin.options import Precision
 
 if TYPE_CHECKING:
@@ -107,7 +106,11 @@ def set_precision(
             if on_cpu
             else f"int8 is for the CPU; use bf16 or fp8 on {model.device.type}"
         )
-    fused = model.device.type == "cuda" and engine != "torch" and FusedEncoders.can_compute(model)
+    fused = False
+    if model.device.type == "cuda" and engine != "torch":
+        from clip4str_plugin.model.engines.fused import FusedEncoders
+
+        fused = FusedEncoders.can_compute(model)
     if precision == "fp8":
         _check_fp8(model.device, fused)
     chosen = precision
@@ -115,7 +118,7 @@ def set_precision(
     if precision == "auto":
         chosen = "bf16" if large and _computes_in_bf16(model.device) else "fp32"
 
-    if chosen != "bf16" and model.dtype == torch.bfloat16:
+    if chosen not in ("bf16", "fp8") and model.dtype == torch.bfloat16:
         raise EngineError(f"the model's weights have been rounded to bfloat16: load it anew for {chosen}")
 
     model.engine = None

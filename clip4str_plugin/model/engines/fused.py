@@ -151,6 +151,8 @@ class _Tower:
     def __call__(self, x: Tensor, block: Callable[..., tuple[Tensor, Tensor]]) -> Tensor:
         """Run all blocks and the last normalisation on x, (N, L, width)."""
         y = _normalize(x, self.blocks[0].norm1)
+        for tensor in (x, y):
+            torch._dynamo.maybe_mark_dynamic(tensor, 0)  # else another batch size would compile the block again
         following = [weights.norm1 for weights in self.blocks[1:]] + [self.norm]
         for weights, norm in zip(self.blocks, following):
             x, y = block(x, y, weights, norm, self.heads, self.causal, self.quick)

@@ -146,7 +146,11 @@ class CLIP4STR(nn.Module):
 
     def caption(self, logits: Tensor, lengths: Tensor) -> list[str]:
         """Return the caption of each row of visual logits, reduced to the caption charset."""
-        return [self.caption_filter(text) for text in self.tokenizer.captions(logits.argmax(-1), lengths)]
+        return self.caption_of(logits.argmax(-1), lengths)
+
+    def caption_of(self, ids: Tensor, lengths: Tensor) -> list[str]:
+        """Return the caption of each row of token ids (N, T), of which (N,) positions count."""
+        return [self.caption_filter(text) for text in self.tokenizer.captions(ids, lengths)]
 
     # ---- decoding -------------------------------------------------------------------------------------
 

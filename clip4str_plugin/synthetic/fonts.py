@@ -3,8 +3,10 @@
 import json
 import logging
 import os
+import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -13,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from tqdm import tqdm
 
 from clip4str_plugin.errors import Clip4StrError
 from clip4str_plugin.synthetic.corpus import CHARSET
@@ -23,6 +26,8 @@ _log = logging.getLogger(__name__)
 
 _SUFFIXES = {".ttf", ".otf", ".ttc", ".pfb"}
 _CACHE_VERSION = 2
+# Fonts a helping process checks at a time: starting one costs as much as ten fonts.
+_AT_A_TIME = 32
 _CHECK_SIZE = 40
 _GRID = 16
 _TEMPLATE_CHARS = CHARSET[:62]
@@ -173,26 +178,64 @@ def inspect_fonts(fonts: Iterable[str | os.PathLike[str]], cache: str | os.PathL
     except (OSError, ValueError, KeyError, AttributeError):
         pass
 
-    faces: list[Face] = []
-    fresh = False
-    for font in fonts:
-        path = os.fspath(font)
+    paths, stamps = [os.fspath(font) for font in fonts], {}
+    for path in paths:
         try:
             stat = os.stat(path)
         except OSError as error:
             raise Clip4StrError(f"font {path!r} cannot be read ({error.strerror}); give existing font files") from error
-        stamp = f"{stat.st_size}:{stat.st_mtime_ns}"
-        entry = known.get(path)
-        if entry is None or entry[0] != stamp:
-            face = _inspect(path)
-            entry = [stamp, asdict(face) if face else None]
-            known[path] = entry
-            fresh = True
-        if entry[1]:
-            faces.append(Face(**entry[1]))
-    if fresh:
+        stamps[path] = f"{stat.st_size}:{stat.st_mtime_ns}"
+    unknown = [path for path, stamp in stamps.items() if path not in known or known[path][0] != stamp]
+    for path, face in _inspect_all(unknown):
+        known[path] = [stamps[path], asdict(face) if face else None]
+    if unknown:
         _save(store, known)
-    return faces
+    return [Face(**known[path][1]) for path in paths if known[path][1]]
+
+
+def _inspect_all(paths: Sequence[str]) -> Iterator[tuple[str, Face | None]]:
+    """Yields each font and its findings; many fonts are shared out among the cores, and progress is shown."""
+    chunks = [paths[start : start + _AT_A_TIME] for start in range(0, len(paths), _AT_A_TIME)]
+    processes = min(len(chunks), os.cpu_count() or 1)
+    if processes < 2:
+        yield from ((path, _inspect(path)) for path in paths)
+        return
+    with (
+        tqdm(total=len(paths), desc="checking fonts", unit=" fonts", disable=None) as bar,
+        ThreadPoolExecutor(processes) as pool,
+    ):
+        for chunk, faces in zip(chunks, pool.map(_inspect_apart, chunks), strict=True):
+            yield from zip(chunk, faces, strict=True)
+            bar.update(len(chunk))
+
+
+def _inspect_apart(paths: Sequence[str]) -> list[Face | None]:
+    """Inspects fonts in a process of its own: drawing letters keeps Python's lock, so that threads bring nothing.
+
+    A fresh interpreter, and neither a fork (which would inherit the threads of libraries as dead ones) nor
+    ``multiprocessing``'s spawn (which runs the caller's script again, if that is not guarded).
+    """
+    code = "import sys; sys.path[:] = {!r}; from clip4str_plugin.synthetic.fonts import _answer; _answer()"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code.format(sys.path)],
+        input=json.dumps(list(paths)),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env=environment,
+    )
+    if done.returncode:
+        _log.warning("a process that checks fonts failed (%s); going on without it", done.stderr.strip()[-300:])
+        return [_inspect(path) for path in paths]
+    return [Face(**entry) if entry else None for entry in json.loads(done.stdout)]
+
+
+def _answer() -> None:
+    """Reads font files as JSON from standard input, and writes the findings of ``_inspect`` as JSON."""
+    cv2.setNumThreads(1)
+    faces = [_inspect(path) for path in json.load(sys.stdin)]
+    json.dump([asdict(face) if face else None for face in faces], sys.stdout)
 
 
 def _save(store: Path, known: dict[str, list]) -> None:

@@ -36,7 +36,10 @@ class WordRenderer:
     """Renders word crops as a camera would see them, together with their labels.
 
     The word of an index depends on the seed, the fonts and the index alone, so any number of processes can share one
-    stream without talking to each other. Rendering uses one thread; an instance can be pickled and forked.
+    stream without talking to each other. An instance can be pickled and forked.
+
+    Rendering uses one thread, and OpenCV is told so for the whole process as soon as an instance is made: a process
+    forked from it would wait for ever for threads of OpenCV that did not come along.
 
     Args:
         fonts: font files, usually :func:`~clip4str_plugin.synthetic.find_fonts`'s answer.
@@ -65,6 +68,7 @@ class WordRenderer:
                 "install fonts (for example Debian's fonts-dejavu-core) or give other files"
             )
         self.seed = seed
+        cv2.setNumThreads(1)
         folders: dict[str, dict[str, list[Face]]] = {}
         for face in faces:
             folders.setdefault(os.path.dirname(face.path), {}).setdefault(face.family, []).append(face)
@@ -93,7 +97,7 @@ class WordRenderer:
         Returns:
             The crop, (H, W, 3) uint8 RGB of varying size, and its label of 1 to 25 printable ASCII characters.
         """
-        # OpenCV's threads cost more than they bring on images of this size, and do not survive a fork.
+        # OpenCV's threads cost more than they bring on images of this size. (In a process that was started anew.)
         if cv2.getNumThreads() > 1:
             cv2.setNumThreads(1)
         target = min(max(math.exp(rng.gauss(3.05, 0.5)), 8.0), 80.0)

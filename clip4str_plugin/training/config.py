@@ -63,6 +63,7 @@ class DataConfig:
         train: sets of real crops, with a weight each: how often it is drawn. See ``sources.open_source`` for what a
             set can be.
         synthetic: weight of rendered words beside them; 0 renders none.
+        fonts: folders whose fonts they are rendered in; none for the system's and the user's.
         augment: distort crops of ``train`` as the published trainings do (see ``augment.RandAugment``).
         turned: share of all crops that are shown on end or upside down, with nothing to read: a model that reads every
             crop in several directions then says nothing of the wrong ones, instead of a word that looks alike. See
@@ -77,6 +78,7 @@ class DataConfig:
 
     train: dict[str, float] = field(default_factory=dict)
     synthetic: float = 1.0
+    fonts: list[str] = field(default_factory=list)
     augment: bool = True
     turned: float = 0.0
     validation: list[str] = field(default_factory=list)
@@ -96,6 +98,8 @@ class LossConfig:
         image_detach: keep the cross-modal loss from reaching the image tower.
         ground_truth_context: the cross-modal decoder sees the label.
         cloze_context: the cross-modal decoder sees all of its context but the character to predict.
+        parallel: weight of predicting all characters at once, in both branches; 1 is that of one permutation. A model
+            needs it to read well with ``decode_ar`` false. Not part of the published training.
         ctc_weight: weight of an auxiliary CTC loss on the image tokens, for towers whose tokens run from left to
             right. It tells a tower that starts from random weights where the characters are; its head is not kept.
     """
@@ -105,6 +109,7 @@ class LossConfig:
     image_detach: bool = True
     ground_truth_context: bool = True
     cloze_context: bool = False
+    parallel: float = 0.0
     ctc_weight: float = 0.0
 
 
@@ -142,6 +147,8 @@ class RunConfig:
     Attributes:
         steps: optimizer steps.
         epochs: passes over the sets of ``data.train``, instead of ``steps`` where above 0.
+        minutes: end after so many minutes, the preparation counted in, instead of after ``steps``, where above 0; the
+            learning rate then follows the time.
         batch_size: crops a device and step.
         accumulate: batches to one optimizer step.
         accelerator: "auto", "cpu", "gpu".
@@ -152,6 +159,8 @@ class RunConfig:
         activation_checkpointing: compute the towers' activations again in the backward pass instead of keeping them.
         validate_every: optimizer steps between two validations.
         checkpoint_every: optimizer steps between two checkpoints.
+        weights_every: optimizer steps between two copies of the (averaged) weights in half precision,
+            ``weights/step=N``, which ``load_model`` reads and which can be averaged; 0 keeps none.
         log_every: optimizer steps between two rows of the log.
         logger: "csv", "tensorboard", "wandb", or several of them joined by "+".
         seed: of weights, dropout and permutations.
@@ -159,6 +168,7 @@ class RunConfig:
 
     steps: int = 10000
     epochs: float = 0.0
+    minutes: float = 0.0
     batch_size: int = 256
     accumulate: int = 1
     accelerator: str = "auto"
@@ -168,6 +178,7 @@ class RunConfig:
     activation_checkpointing: bool = False
     validate_every: int = 1000
     checkpoint_every: int = 500
+    weights_every: int = 0
     log_every: int = 50
     logger: str = "csv"
     seed: int = 0

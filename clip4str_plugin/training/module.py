@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from clip4str_plugin.model import CLIP4STR
 from clip4str_plugin.model.charset import CharsetFilter
 from clip4str_plugin.model.config import CHARSET_36, CHARSET_94
+from clip4str_plugin.training.clock import Clock
 from clip4str_plugin.training.config import TrainingConfig
 from clip4str_plugin.training.optim import learning_rate_factor, parameter_groups, scaled_learning_rate
 from clip4str_plugin.training.permutations import permuted_loss, sample_permutations
@@ -28,12 +29,14 @@ class RecognizerTraining(pl.LightningModule):
     Args:
         model: the network, frozen parts already marked.
         config: the whole training's configuration.
+        clock: tells how many steps there will be, where ``run.minutes`` limits the training.
     """
 
-    def __init__(self, model: CLIP4STR, config: TrainingConfig) -> None:
+    def __init__(self, model: CLIP4STR, config: TrainingConfig, clock: Clock | None = None) -> None:
         super().__init__()
         self.model = model
         self.config = config
+        self._clock = clock
         self.save_hyperparameters({"clip4str": model.config.to_dict(), "training": config.to_dict()})
         if config.loss.ctc_weight:
             self.ctc_head = nn.Linear(model.config.visual_width, model.tokenizer.num_classes)
@@ -77,6 +80,7 @@ class RecognizerTraining(pl.LightningModule):
             image_detach=config.image_detach,
             ground_truth_context=config.ground_truth_context,
             cloze_context=config.cloze_context,
+            parallel=config.parallel,
         )
         total = loss.total
         parts = {"loss_visual": loss.visual[0]}
@@ -111,18 +115,35 @@ class RecognizerTraining(pl.LightningModule):
         return F.ctc_loss(log_probs, targets, columns, lengths, zero_infinity=True)
 
     def configure_optimizers(self) -> Any:
-        """Return AdamW and its schedule, a function of the optimizer step alone."""
+        """Return AdamW and its schedule, a function of the optimizer step alone (of the time with ``run.minutes``)."""
         config, run = self.config.optimizer, self.config.run
         lr = scaled_learning_rate(config.lr, run.batch_size, self.trainer.world_size, run.accumulate)
         groups = parameter_groups(self.model, lr, config.weight_decay, config.coef_lr, config.coef_wd)
         if self.config.loss.ctc_weight:
             groups.append({"params": list(self.ctc_head.parameters()), "lr": lr * config.coef_lr, "weight_decay": 0.0})
-        optimizer = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), eps=1e-6)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer,
-            lambda step: learning_rate_factor(step, run.steps, config.schedule, config.warmup, config.cooldown),
-        )
+        # The fused optimizer unscales gradients that were scaled for float16 itself, after they were clipped.
+        self._fused = self.device.type == "cuda" and self.device_mesh is None and run.precision != "16-mixed"
+        optimizer = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), eps=1e-6, fused=self._fused)
+        clock = self._clock
+
+        def factor(step: int) -> float:
+            total = clock.total_steps(step) if clock is not None and clock.limit else run.steps
+            return learning_rate_factor(step, total, config.schedule, config.warmup, config.cooldown)
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the global norm, also of gradients for the fused optimizer, which Lightning refuses to clip."""
+        if self._fused and gradient_clip_val:
+            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_validation_epoch_start(self) -> None:
         """Start counting."""

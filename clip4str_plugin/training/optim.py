@@ -114,7 +114,7 @@ def _blocks(tower: nn.Module) -> Any:
     )
 
 
-def learning_rate_factor(step: int, total: int, schedule: str, warmup: float, cooldown: float = 0.2) -> float:
+def learning_rate_factor(step: int, total: float, schedule: str, warmup: float, cooldown: float = 0.2) -> float:
     """Return the learning rate over its maximum, as a function of the step alone.
 
     Args:

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clip4str_plugin.model import CLIP4STR
+from clip4str_plugin.model.decoder import KeysValues, select_rows
 
 __all__ = ["PermutedLoss", "attention_masks", "permuted_loss", "sample_permutations"]
 
@@ -86,7 +87,7 @@ class PermutedLoss:
 
     Attributes:
         total: scalar to minimise, the visual plus the weighted cross-modal loss per token.
-        visual: cross-entropy of the visual branch, one value a permutation, detached.
+        visual: cross-entropy of the visual branch, one value a permutation (then that of ``parallel``), detached.
         cross: likewise of the cross-modal branch; empty when it is not trained.
         captions: captions the text encoder saw, one list a permutation.
         memory: image tokens (N, M, D) of the batch, with their gradient.
@@ -109,6 +110,7 @@ def permuted_loss(
     image_detach: bool = True,
     ground_truth_context: bool = True,
     cloze_context: bool = False,
+    parallel: float = 0.0,
 ) -> PermutedLoss:
     """Return the loss of both branches, averaged over the tokens of all permutations.
 
@@ -124,49 +126,85 @@ def permuted_loss(
         image_detach: keep the cross-modal loss from reaching the image tower.
         ground_truth_context: the cross-modal decoder sees the label (False: the visual branch's reading).
         cloze_context: the cross-modal decoder sees all of its context but the character to predict.
+        parallel: weight, beside 1 for a permutation, of predicting all characters at once, as a model with
+            ``decode_ar`` false reads. Not part of the published training.
     """
-    tokenizer = model.tokenizer
-    target = tokenizer.encode(labels, device=model.device)
+    tokenizer, device = model.tokenizer, model.device
+    # Nothing here waits for a GPU but the captions, once, so that it has work while the rest is prepared.
+    target = tokenizer.encode(labels).to(device, non_blocking=True)
     context, output = target[:, :-1], target[:, 1:]
+    without_end = output.masked_fill(output == tokenizer.eos_id, tokenizer.pad_id)
+    masks = [attention_masks(perm) for perm in perms]
+    wanted = [output if k < 2 else without_end for k in range(len(masks))]
+    weights = [1.0] * len(masks)
+    if parallel > 0:
+        only_begin = torch.zeros_like(masks[0][0])
+        only_begin[:, 0] = True
+        masks.append((only_begin, only_begin))
+        wanted.append(output)
+        weights.append(parallel)
+    characters = sum(map(len, labels))
+    counts = [characters + len(labels) * (targets is output) for targets in wanted]
+    count = len(masks)
+
+    # All permutations go through a decoder at once, as K times N crops.
     known = (context != tokenizer.pad_id) & (context != tokenizer.eos_id)  # N, T + 1
-    known = known[:, None, None]
-    train_cross = cross_weight > 0 and model.config.cross_branch
+    content, query = (torch.stack(kind).to(device, non_blocking=True) for kind in zip(*masks))  # K, T + 1, T + 1
+    content, query = ((kind[:, None, None] & known[:, None, None]).flatten(0, 1) for kind in (content, query))
+    targets = torch.cat(wanted)
+
+    def losses(logits: Tensor) -> list[Tensor]:
+        tokens = F.cross_entropy(
+            logits.float().flatten(0, 1), targets.flatten(), ignore_index=tokenizer.pad_id, reduction="none"
+        )
+        return [part.sum() / max(1, n) for part, n in zip(tokens.chunk(count), counts)]
 
     memory = model.encode_image(images)
-    visual_memory = model.visual_decoder.memory_keys_values(memory)
-    count = int((output != tokenizer.pad_id).sum())
-    total, tokens = memory.new_zeros((), dtype=torch.float32), 0
-    visual_parts: list[Tensor] = []
-    cross_parts: list[Tensor] = []
-    captions: list[list[str]] = []
-    for k, perm in enumerate(perms):
-        content_mask, query_mask = (m.to(model.device) for m in attention_masks(perm))
-        logits = model.visual_decoder(context, visual_memory, query_mask & known, content_mask & known)
-        visual_parts.append(_cross_entropy(logits, output, tokenizer.pad_id))
-        total = total + count * visual_parts[-1]
-        if train_cross:
-            lengths = torch.full((len(labels),), logits.shape[1], device=logits.device)
-            captions.append(model.caption(logits.detach(), lengths))
-            cross_context = context
-            if not ground_truth_context:
-                found = logits.detach().argmax(-1)[:, :-1]
-                cross_context = torch.cat([context[:, :1], found], dim=1)
-            if cloze_context:
-                positions = torch.arange(context.shape[1], device=context.device)
-                query_mask = content_mask = positions != positions[:, None] + 1
-            image_part = memory.detach() if image_detach else memory
-            joined = model.cross_memory(image_part, model.encode_text(captions[-1]))
-            cross_memory = model.cross_decoder.memory_keys_values(joined)
-            logits = model.cross_decoder(cross_context, cross_memory, query_mask & known, content_mask & known)
-            cross_parts.append(_cross_entropy(logits, output, tokenizer.pad_id))
-            total = total + cross_weight * count * cross_parts[-1]
-        tokens += count
-        if k == 1:
-            output = output.masked_fill(output == tokenizer.eos_id, tokenizer.pad_id)
-            count = int((output != tokenizer.pad_id).sum())
-    parts = [p.detach() for p in visual_parts], [p.detach() for p in cross_parts]
-    return PermutedLoss(total / tokens, *parts, captions, memory)
+    tokens = _repeated(context, count)
+    visual_memory = [
+        (_repeated(k, count), _repeated(v, count)) for k, v in model.visual_decoder.memory_keys_values(memory)
+    ]
+    logits = model.visual_decoder(tokens, visual_memory, query, content)
+    visual = losses(logits)
+    cross: list[Tensor] = []
+    captions: list[str] = []
+    if cross_weight > 0 and model.config.cross_branch:
+        guess = logits.detach().argmax(-1)
+        captions = model.caption_of(guess, torch.full((len(guess),), guess.shape[1]))
+        cross_memory = _cross_memory(model, memory.detach() if image_detach else memory, captions)
+        if not ground_truth_context:
+            tokens = torch.cat([tokens[:, :1], guess[:, :-1]], dim=1)
+        if cloze_context:
+            every = torch.arange(context.shape[1], device=device)
+            content = query = (every != every[:, None] + 1) & _repeated(known[:, None, None], count)
+        cross = losses(model.cross_decoder(tokens, cross_memory, query, content))
+    shares = [weight * n for weight, n in zip(weights, counts)]
+    total = memory.new_zeros((), dtype=torch.float32)
+    for factor, parts in ((1.0, visual), (cross_weight, cross)):
+        total = total + factor * sum(share * part for share, part in zip(shares, parts))
+    return PermutedLoss(
+        total / sum(shares),
+        [part.detach() for part in visual],
+        [part.detach() for part in cross],
+        [captions[start : start + len(labels)] for start in range(0, len(captions), len(labels))],
+        memory,
+    )
 
 
-def _cross_entropy(logits: Tensor, output: Tensor, pad_id: int) -> Tensor:
-    return F.cross_entropy(logits.float().flatten(0, 1), output.flatten(), ignore_index=pad_id)
+def _repeated(x: Tensor, count: int) -> Tensor:
+    return x.expand(count, *x.shape).flatten(0, 1)
+
+
+def _cross_memory(model: CLIP4STR, image: Tensor, captions: Sequence[str]) -> list[KeysValues]:
+    """Return the cross-modal decoder's memory of N crops for K times N captions; each distinct one is encoded once."""
+    distinct = {caption: i for i, caption in enumerate(dict.fromkeys(captions))}
+    text = model.encode_text(list(distinct)).to(image.dtype)
+    rows = torch.tensor([distinct[caption] for caption in captions]).to(text.device, non_blocking=True)
+    decoder, count = model.cross_decoder, len(captions) // len(image)
+    pairs = zip(
+        decoder.memory_keys_values(model.cross_image_memory(image)), select_rows(decoder.memory_keys_values(text), rows)
+    )
+    return [
+        (torch.cat([_repeated(k, count), text_k], dim=2), torch.cat([_repeated(v, count), text_v], dim=2))
+        for (k, v), (text_k, text_v) in pairs
+    ]

@@ -13,11 +13,13 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.strategies import ModelParallelStrategy
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from clip4str_plugin.errors import Clip4StrError
 from clip4str_plugin.model import CLIP4STR, CLIP4STRConfig, save_pretrained
+from clip4str_plugin.training.clock import Clock
 from clip4str_plugin.training.config import TrainingConfig
 from clip4str_plugin.training.data import WordData
 from clip4str_plugin.training.log import make_loggers
@@ -62,6 +64,7 @@ def train(config: TrainingConfig, folder: str | Path) -> Path:
     """
     folder = Path(folder)
     run = config.run
+    clock = Clock(run.minutes)
     pl.seed_everything(run.seed, verbose=False)
     model = build_model(config.model)
     if run.activation_checkpointing:
@@ -82,13 +85,13 @@ def train(config: TrainingConfig, folder: str | Path) -> Path:
         learning_rate_factor(0, run.steps, optimizer.schedule, optimizer.warmup, optimizer.cooldown)
     except ValueError as e:
         raise Clip4StrError(f"optimizer.schedule: {e}") from None
-    module = RecognizerTraining(model, config)
+    module = RecognizerTraining(model, config, clock)
     resume = latest_checkpoint(folder)
     resume_step = _check_resumable(resume, model.config) if resume else 0
     try:
         trainer = pl.Trainer(
             **trainer_options,
-            max_steps=run.steps,
+            max_steps=-1 if run.minutes > 0 else run.steps,
             accumulate_grad_batches=run.accumulate,
             gradient_clip_val=config.optimizer.clip_norm,
             val_check_interval=run.validate_every * run.accumulate,
@@ -97,7 +100,8 @@ def train(config: TrainingConfig, folder: str | Path) -> Path:
             num_sanity_val_steps=0,
             log_every_n_steps=run.log_every,
             logger=make_loggers(run.logger, folder, resume_step),
-            callbacks=_callbacks(config, folder),
+            callbacks=[clock, *_callbacks(config, folder)],
+            benchmark=True,  # all batches are of one shape
             enable_progress_bar=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
@@ -106,6 +110,10 @@ def train(config: TrainingConfig, folder: str | Path) -> Path:
         raise Clip4StrError(f"run: {e}") from e
     _quieten()
     trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    _log.info("%s", clock.summary(run.batch_size * run.accumulate * trainer.world_size))
+    if config.data.validation and trainer.global_step % run.validate_every:
+        for name, value in trainer.validate(module, datamodule=data, verbose=False)[0].items():
+            _log.info("%s at the end: %.2f", name, value)
     return _save_final(trainer, module, folder)
 
 
@@ -171,8 +179,48 @@ def _callbacks(config: TrainingConfig, folder: Path) -> list[Callback]:
             ModelCheckpoint(folder, "best", monitor="val_accuracy", mode="max", enable_version_counter=False)
         )
     if config.optimizer.ema:
-        callbacks.append(EMAWeightAveraging(decay=config.optimizer.ema))
+        callbacks.append(_Average(config.optimizer.ema))
+    if config.run.weights_every:
+        callbacks.append(_Weights(folder / "weights", config.run.weights_every))
     return callbacks
+
+
+class _Average(WeightAveraging):
+    """Lightning's weight average, kept where the model is and updated in one go.
+
+    Args:
+        decay: weight of the average over that of the newest weights.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Follow the model to its device."""
+        assert self._average_model is not None
+        self._average_model.to(pl_module.device)
+
+    @property
+    def model(self) -> Any:
+        """The averaged module."""
+        assert self._average_model is not None
+        return self._average_model.module
+
+
+class _Weights(Callback):
+    """Writes the weights every so many steps, the averaged ones if there are any."""
+
+    def __init__(self, folder: Path, every: int) -> None:
+        self.folder, self.every, self._written = folder, every, 0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        """Write them if it is time."""
+        step = trainer.global_step
+        if step % self.every or step == self._written or not trainer.is_global_zero:
+            return
+        self._written = step
+        averages = [callback.model for callback in trainer.callbacks if isinstance(callback, _Average)]  # type: ignore[attr-defined]
+        save_pretrained((averages or [pl_module])[0].model, self.folder / f"step={step}", half=True)
 
 
 def _quieten() -> None:

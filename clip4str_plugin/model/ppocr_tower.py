@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from timm.layers import SqueezeExcite
 from timm.models import register_model
-from timm.models.vision_transformer import Block
+from timm.models.vision_transformer import Attention, Block
 from torch import Tensor, nn
 
 from clip4str_plugin.model.word_tower import WordTower
 
-__all__ = ["PPOCRTower", "ppocr_v6_small"]
+__all__ = ["PPOCRTower", "ppocr_v6_small", "ppocr_v6_small_rows"]
 
 # Channels, stride of the rows, and whether channels are weighed by their means (squeeze and excitation), of each block.
 _BLOCKS: tuple[tuple[int, int, bool], ...] = (
@@ -28,6 +28,7 @@ _BLOCKS: tuple[tuple[int, int, bool], ...] = (
     *((192, 1, False), (384, 2, False), (384, 1, True), (384, 1, False)),
 )
 _NECK_WIDTH, _NECK_HEADS, _NECK_LAYERS = 120, 8, 2
+_ROW_WIDTH, _ROW_HEADS = 256, 8
 
 
 class _Stem(nn.Module):
@@ -71,6 +72,61 @@ class _Block(nn.Module):
         return x + y if self.shortcut else y
 
 
+class _RowLayer(nn.Module):
+    """Lets columns attend to each other and to the places of the map before its rows were averaged."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
+        self.attn = Attention(width, heads, qkv_bias=True)
+        self.query = nn.Linear(width, width)
+        self.keys_values = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, x: Tensor, places: Tensor) -> Tensor:
+        """Update columns (N, M, D) by places (N, R M, D)."""
+        x = x + self.attn(self.norm1(x))
+        q = self.query(self.norm2(x)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        k, v = self.keys_values(places).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        x = x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return x + self.mlp(self.norm3(x))
+
+
+class _Rows(nn.Module):
+    """What the columns miss by the average over rows, for words that slope, bend or are seen askew.
+
+    The result is nothing until it is trained: a tower that gets this part goes on as it was.
+
+    Args:
+        inputs: channels of the map.
+        features: channels of the columns.
+        grid: rows and columns of the map.
+    """
+
+    def __init__(self, inputs: int, features: int, grid: tuple[int, int], width: int, heads: int, layers: int) -> None:
+        super().__init__()
+        self.from_columns = nn.Linear(features, width)
+        self.from_map = nn.Linear(inputs, width)
+        self.column_positions = nn.Parameter(torch.randn(1, grid[1], width) * 0.02)
+        self.map_positions = nn.Parameter(torch.randn(1, grid[0] * grid[1], width) * 0.02)
+        self.norm_map = nn.LayerNorm(width)
+        self.layers = nn.ModuleList(_RowLayer(width, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, features)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, columns: Tensor, places: Tensor) -> Tensor:
+        """Return what to add to columns (N, M, features), given the map (N, inputs, R, M)."""
+        x = self.from_columns(columns) + self.column_positions
+        places = self.norm_map(self.from_map(places.flatten(2).transpose(1, 2)) + self.map_positions)
+        for layer in self.layers:
+            x = layer(x, places)
+        return self.out(self.norm(x))
+
+
 class PPOCRTower(WordTower):
     """Convolutional network of 13 blocks, then two transformer layers over its columns.
 
@@ -80,9 +136,13 @@ class PPOCRTower(WordTower):
 
     Args:
         image_size: (height, width) in pixels; the height a multiple of 48, the width of 4.
+        row_layers: transformer layers of 256 channels in which the columns look at the map once more, before the
+            average over its rows. They are not part of the published network.
     """
 
-    def __init__(self, image_size: tuple[int, int]) -> None:
+    memory_format = torch.channels_last
+
+    def __init__(self, image_size: tuple[int, int], row_layers: int = 0) -> None:
         super().__init__(image_size, _NECK_WIDTH + _BLOCKS[-1][0])
         inputs, width = 96, _NECK_WIDTH
         self.stem = _Stem()
@@ -101,24 +161,37 @@ class PPOCRTower(WordTower):
         # The published network has no positions; a decoder that asks for the n-th character does better with them. Not
         # named like positions before the blocks: it is not to be frozen with them.
         self.column_embed = nn.Parameter(torch.zeros(1, self.grid_size[1], self.num_features))
+        grid = image_size[0] // 16, self.grid_size[1]
+        self.rows = _Rows(inputs, self.num_features, grid, _ROW_WIDTH, _ROW_HEADS, row_layers) if row_layers else None
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Encode (N, 3, H, W) images as (N, W/4, 504) tokens, from left to right.
 
         The first 120 channels are what the published network classifies, the others what its neck starts from.
         """
-        x = self.blocks(self.stem(images.contiguous(memory_format=torch.channels_last)))
-        x = self.pool(F.pad(x, (0, 1, 0, 0), mode="replicate"))  # N, 384, 1, columns
+        places = self.blocks(self.stem(images.contiguous(memory_format=self.memory_format)))  # N, 384, rows, columns
+        x = self.pool(F.pad(places, (0, 1, 0, 0), mode="replicate"))  # N, 384, 1, columns
         y = F.silu(self.narrow(x))
         y = y + F.silu(self.neighbours(y))
         y = self.norm(self.neck(y.flatten(2).transpose(1, 2)))
         y = y + F.silu(self.shortcut(x)).flatten(2).transpose(1, 2)
-        return torch.cat([y, x.flatten(2).transpose(1, 2)], dim=-1) + self.column_embed
+        columns = torch.cat([y, x.flatten(2).transpose(1, 2)], dim=-1) + self.column_embed
+        return columns if self.rows is None else columns + self.rows(columns, places)
 
 
 @register_model
 def ppocr_v6_small(pretrained: bool = False, **kwargs: Any) -> PPOCRTower:
     """PP-OCRv6-small's image tower for crops of 48 x 128 pixels, with random weights."""
+    return _built(pretrained, 0)
+
+
+@register_model
+def ppocr_v6_small_rows(pretrained: bool = False, **kwargs: Any) -> PPOCRTower:
+    """The same with two layers in which its columns look at the rows."""
+    return _built(pretrained, 2)
+
+
+def _built(pretrained: bool, row_layers: int) -> PPOCRTower:
     if pretrained:
         raise ValueError("the weights of ppocr_v6_small come from a file: see clip4str_plugin.model.ppocr_weights")
-    return PPOCRTower((48, 128))
+    return PPOCRTower((48, 128), row_layers)

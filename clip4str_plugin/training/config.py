@@ -156,6 +156,8 @@ class RunConfig:
         strategy: "auto" (DDP for several devices), "ddp", "fsdp" (parameters, gradients and optimizer state are
             shared out among the devices, by FSDP2), or another of Lightning's names.
         precision: Lightning's name: "32-true", "bf16-mixed", "16-mixed".
+        channels_last: order of pixels in memory that the towers for word crops compute with; which is faster depends
+            on the device (``benchmarks/training_rate.py`` tells).
         activation_checkpointing: compute the towers' activations again in the backward pass instead of keeping them.
         validate_every: optimizer steps between two validations.
         checkpoint_every: optimizer steps between two checkpoints.
@@ -175,6 +177,7 @@ class RunConfig:
     devices: int = 1
     strategy: str = "auto"
     precision: str = "bf16-mixed"
+    channels_last: bool = True
     activation_checkpointing: bool = False
     validate_every: int = 1000
     checkpoint_every: int = 500

@@ -138,25 +138,28 @@ class WordData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the stream from where the training stands."""
-        run, trainer = self.config.run, self.trainer
+        trainer = self.trainer
         assert trainer is not None
-        shard = StreamShard(
-            self._stream(),
-            run.batch_size,
-            trainer.global_step * run.accumulate * trainer.world_size,
-            trainer.global_rank,
-            trainer.world_size,
-            partial(_resized, self.model.image_size),
-        )
-        workers = self.config.data.workers
+        batches = trainer.global_step * self.config.run.accumulate * trainer.world_size
+        return self.loader(batches, trainer.global_rank, trainer.world_size)
+
+    def loader(self, start: int = 0, shard: int = 0, shards: int = 1) -> DataLoader[Any]:
+        """Return the batches of the stream that one of several processes reads, crops (N, 3, H, W) uint8 and labels.
+
+        Args:
+            start: first batch of the stream.
+            shard: index of the process.
+            shards: number of processes.
+        """
+        size, batch_size, workers = self.model.image_size, self.config.run.batch_size, self.config.data.workers
         if workers:
             # A forked process waits for ever for threads of OpenCV that its parent had started.
             cv2.setNumThreads(1)
         return DataLoader(
-            shard,
-            run.batch_size,
+            StreamShard(self._stream(), batch_size, start, shard, shards, partial(_resized, size)),
+            batch_size,
             num_workers=workers,
-            collate_fn=partial(_collate, self.model.image_size),
+            collate_fn=partial(_collate, size),
             persistent_workers=workers > 0,
             pin_memory=self._on_gpu,
         )

@@ -19,6 +19,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from clip4str_plugin.errors import Clip4StrError
 from clip4str_plugin.model import CLIP4STR, CLIP4STRConfig, save_pretrained
+from clip4str_plugin.model.ppocr_tower import PPOCRTower
 from clip4str_plugin.training.clock import Clock
 from clip4str_plugin.training.config import TrainingConfig
 from clip4str_plugin.training.data import WordData
@@ -69,6 +70,9 @@ def train(config: TrainingConfig, folder: str | Path) -> Path:
     model = build_model(config.model)
     if run.activation_checkpointing:
         model.clip_model.set_grad_checkpointing(True)
+    trunk = getattr(model.clip_model.visual, "trunk", None)
+    if isinstance(trunk, PPOCRTower) and not run.channels_last:
+        trunk.memory_format = torch.contiguous_format
     data = WordData(config, model.config)
     strategy = _strategy(config)
     trainer_options: dict[str, Any] = {

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from clip4str_plugin.model.ppocr_tower import PPOCRTower
-from clip4str_plugin.synthetic import Corpus, find_fonts
+from clip4str_plugin.synthetic import Corpus
 from clip4str_plugin.training.config import ModelSource, load_config
 from clip4str_plugin.training.optim import parameter_groups
 from clip4str_plugin.training.permutations import permuted_loss, sample_permutations

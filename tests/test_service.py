@@ -25,7 +25,7 @@ LIMITS = Limits(max_upload=200_000, max_pixels=100_000, max_pages=3, queue=2, wo
 
 @pytest.fixture(scope="module")
 def client():
-    with TestClient(make_app(LIMITS)) as client:
+    with TestClient(make_app(LIMITS), "http://localhost") as client:
         yield client
 
 
@@ -235,7 +235,7 @@ def test_metrics_count(page):
         lines = client.get("/metrics").text.splitlines()
         return {name: float(value) for name, value in (x.rsplit(" ", 1) for x in lines if not x.startswith("#"))}
 
-    with TestClient(make_app(LIMITS)) as client:
+    with TestClient(make_app(LIMITS), "http://localhost") as client:
         before = numbers()
         post(client, encode(page[0]))
         post(client, b"no picture")
@@ -325,7 +325,9 @@ def test_the_command_builds_what_the_options_say(monkeypatch, capfd):
             seen["port"] = sockets[0].getsockname()[1]
 
     def build_server(app, limits, log_level):
-        seen.update(limits=limits, health=TestClient(app).get("/health").json(), log_level=log_level)
+        seen.update(
+            limits=limits, health=TestClient(app, "http://localhost").get("/health").json(), log_level=log_level
+        )
         return Server()
 
     monkeypatch.setattr(options, "build_detector", lambda args: StripeDetector())

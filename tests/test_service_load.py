@@ -46,7 +46,7 @@ def raw(client):
     return socket.create_connection((client.base_url.host, client.base_url.port), 20)
 
 
-HEAD = b"POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+HEAD = b"POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
 
 
 def test_several_clients_share_batches_and_get_their_own_words():

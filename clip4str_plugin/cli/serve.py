@@ -15,6 +15,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--host", default="127.0.0.1", metavar="ADDRESS", help="0.0.0.0 for all networks (default: %(default)s)"
     )
+    group.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="name under which browsers reach the service, that of a proxy say; may be repeated, * allows any (always "
+        "allowed: localhost, this machine's name, addresses in numbers)",
+    )
     group.add_argument("--port", type=int, default=8000, metavar="N", help="0 for a free one (default: %(default)s)")
     group.add_argument(
         "--max-upload", type=_size, default="25M", metavar="BYTES", help="of a request, K and M allowed (default: 25M)"
@@ -74,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
             limits,
             orientation=args.orientation,
             names=(args.detector, args.model),
+            hosts=(*args.allow_host, args.host),
         )
         app.state.engine.warm_up()
         host = f"[{args.host}]" if ":" in args.host else args.host

@@ -20,7 +20,7 @@ from clip4str_plugin.errors import ImageError
 from clip4str_plugin.io.decoder_worker import OUT_OF_MEMORY
 from clip4str_plugin.io.decoding import Decoding, PageImage, Unreadable
 
-__all__ = ["PAGE_SECONDS", "close_idle", "decode_apart", "memory_limit"]
+__all__ = ["PAGE_SECONDS", "close_idle", "decode_apart", "memory_limit", "warm_up"]
 
 PAGE_SECONDS = 120.0
 """A page that takes longer to decode is given up."""
@@ -88,7 +88,7 @@ def decode_apart(
             yield Unreadable(source, f"{source}: {_why(child, first, how, watch)}", first or None)
         finally:
             watch.end()
-            _give_back(child, watch)
+            _give_back(child, watch.healthy)
         first += 1
         if first >= watch.count:
             return
@@ -251,13 +251,18 @@ def _borrow() -> _Child:
     return _Child()
 
 
-def _give_back(child: _Child, watch: _Watch) -> None:
-    if watch.healthy:
+def _give_back(child: _Child, healthy: bool) -> None:
+    if healthy:
         with _lock:
             if len(_idle) < _MOST_IDLE:
                 _idle.append(child)
                 return
     child.close()
+
+
+def warm_up() -> None:
+    """Start a child that waits for the first file."""
+    _give_back(_borrow(), healthy=True)
 
 
 def close_idle() -> None:

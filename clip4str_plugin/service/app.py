@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -19,7 +19,7 @@ from clip4str_plugin.service.engine import Engine
 from clip4str_plugin.service.jobs import MEDIA_TYPES, STREAMED
 from clip4str_plugin.service.limits import Limits
 from clip4str_plugin.service.metrics import Metrics
-from clip4str_plugin.service.problems import RequestError, add_handlers
+from clip4str_plugin.service.problems import RequestError, add_handlers, stopping
 from clip4str_plugin.service.shield import Shield
 from clip4str_plugin.service.uploads import receive
 
@@ -40,6 +40,7 @@ def create_app(
     limits: Limits = Limits(),  # noqa: B008  # frozen
     *,
     names: tuple[str, str] = ("", ""),
+    hosts: Collection[str] = (),
     **options: Any,
 ) -> FastAPI:
     """Build the service around a detector and a recognizer that are loaded already.
@@ -54,6 +55,8 @@ def create_app(
         recognizer: reads the words.
         limits: what a client may ask for.
         names: of detector and model, to be told by ``/health``.
+        hosts: names under which browsers may reach the service, besides ``localhost``, the machine's own name and
+            addresses in numbers; "*" for any.
         **options: as for :class:`clip4str_plugin.Reader`.
 
     Returns:
@@ -76,7 +79,7 @@ def create_app(
     )  # fmt: skip
     app.state.engine = engine
     add_handlers(app)
-    app.add_middleware(Shield, metrics=metrics)
+    app.add_middleware(Shield, metrics=metrics, hosts=hosts)
 
     @app.post(
         "/read", summary="Read images and PDFs", response_class=Response, responses=_RESPONSES, openapi_extra=_BODY
@@ -91,6 +94,7 @@ def create_app(
         ] = 0,
         name: Annotated[str, Query(max_length=255, description="what to call a body that is one file")] = "upload",
     ) -> Response:
+        _check_query(request)
         if preview and format != STREAMED:
             raise RequestError(400, f"preview={preview} goes with format={STREAMED} only; leave it out")
         engine.check_room()  # before the upload, which would be for nothing
@@ -101,6 +105,10 @@ def create_app(
                 return await answer(request, engine, uploads, format, dpi, preview, limits.timeout)
         except ClientDisconnect:
             return Response(status_code=499)
+        except asyncio.CancelledError:
+            if engine.closed:  # the last seconds are over
+                raise stopping() from None
+            raise
 
     @app.get("/health", summary="Whether the service reads, and what it takes")
     async def health() -> JSONResponse:
@@ -124,6 +132,19 @@ def create_app(
 
     app.mount("/static", StaticFiles(directory=_STATIC))
     return app
+
+
+_QUERY = ("format", "dpi", "preview", "name")
+
+
+def _check_query(request: Request) -> None:
+    """Refuse what would be passed over: a misspelt name, or one that comes twice."""
+    given = [name for name, _ in request.query_params.multi_items()]
+    for name in given:
+        if name not in _QUERY:
+            raise RequestError(400, f"{name[:60]!r} is unknown in the query; known are {', '.join(_QUERY)}")
+        if given.count(name) > 1:
+            raise RequestError(400, f"{name!r} comes {given.count(name)} times in the query; give it once")
 
 
 class _Places:
@@ -187,6 +208,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         },
     },
     400: _described("the request is malformed"),
+    403: _described("the request comes from another site's page, or for a name that is not allowed"),
     408: _described("the upload stopped or was too slow"),
     413: _described("the upload has too many bytes or pages"),
     422: _described("the file cannot be read"),

@@ -169,6 +169,11 @@ class SharedRecognizer:
         """That of the recognizer behind."""
         return self._batcher.recognizer.batch_size
 
+    @property
+    def config(self) -> Any:
+        """The configuration of its model, which says among other things how long a text it can say."""
+        return getattr(self._batcher.recognizer, "config", None)
+
     def __call__(self, crops: Iterable[Any], color: Color = "rgb") -> list[Recognition]:
         """Read all crops, as :meth:`clip4str_plugin.Recognizer.__call__` does."""
         return self._batcher.read(list(crops), color, self._cancelled)

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
 
+from clip4str_plugin.io.decoder_pool import close_idle, warm_up
 from clip4str_plugin.service.batching import Batcher, SharedRecognizer
-from clip4str_plugin.service.problems import RequestError
+from clip4str_plugin.service.problems import RequestError, stopping
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,7 +81,7 @@ class Engine:
 
     def _check_room(self) -> None:
         if self._closed:
-            raise RequestError(503, "the service is being stopped; try again later", retry_after=10)
+            raise stopping()
         if len(self._jobs) >= self._limits.workers + self._limits.queue:
             seconds = math.ceil(len(self._jobs) * self._seconds / self._limits.workers)
             raise RequestError(
@@ -109,15 +110,26 @@ class Engine:
         if future is not None:
             future.cancel()
 
-    def close(self) -> None:
-        """Stop everything and wait for the threads: at most as long as detection takes on one page."""
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more jobs."""
+        return self._closed
+
+    def stop(self) -> None:
+        """Take no more jobs, and tell those who wait for one that nothing more will come."""
         with self._lock:
             self._closed = True
             jobs = list(self._jobs)
         for job in jobs:
+            job.deliver(stopping())
             self.cancel(job)
+
+    def close(self) -> None:
+        """Stop everything and wait for the threads: at most as long as detection takes on one page."""
+        self.stop()
         self._batcher.close()
         self._threads.shutdown()
+        close_idle()
 
     def warm_up(self) -> None:
         """Read a page with a word on it, so that the first request finds everything loaded."""
@@ -128,6 +140,7 @@ class Engine:
         ImageDraw.Draw(image).text((40, 30), "WORD", fill="black", font=ImageFont.load_default(48))
         for _ in self._reader(threading.Event()).stream([np.array(image)]):
             pass
+        warm_up()
 
     def _reader(self, cancelled: threading.Event) -> Reader:
         from clip4str_plugin.reading.reader import Reader

@@ -133,7 +133,12 @@ class Job:
             upload.file.seek(0)
             file = io.BytesIO(upload.file.read())
             for page in read_stream(
-                file, upload.name, max_pixels=limits.max_pixels, dpi=self.dpi, max_pages=limits.max_pages
+                file,
+                upload.name,
+                max_pixels=limits.max_pixels,
+                dpi=self.dpi,
+                max_pages=limits.max_pages,
+                stop=self.cancelled.is_set,
             ):
                 if self.cancelled.is_set():
                     return

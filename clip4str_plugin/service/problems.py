@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
 
-__all__ = ["RequestError", "add_handlers"]
+__all__ = ["RequestError", "add_handlers", "stopping"]
 
 logger = logging.getLogger(__name__)
 
@@ -25,18 +25,27 @@ class RequestError(Exception):
         status: of the answer.
         message: one line that names the input and the remedy.
         retry_after: seconds after which the same request may succeed.
+        close: end the connection with the answer.
     """
 
-    def __init__(self, status: int, message: str, *, retry_after: int | None = None) -> None:
+    def __init__(self, status: int, message: str, *, retry_after: int | None = None, close: bool = False) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.retry_after = retry_after
+        self.close = close
 
     def response(self) -> JSONResponse:
         """The answer that says so."""
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        if self.close:
+            headers["Connection"] = "close"
         return JSONResponse({"error": self.message}, self.status, headers)
+
+
+def stopping() -> RequestError:
+    """What is answered while the service ends."""
+    return RequestError(503, "the service is being stopped; try again later", retry_after=10)
 
 
 def add_handlers(app: FastAPI) -> None:

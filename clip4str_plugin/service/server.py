@@ -14,14 +14,17 @@ from clip4str_plugin.errors import Clip4StrError
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from clip4str_plugin.service.engine import Engine
     from clip4str_plugin.service.limits import Limits
 
 __all__ = ["bind", "build_server"]
 
 # Seconds until a connection must have sent the head of a request, counted from its beginning or the answer before.
 _HEAD_SECONDS = 20.0
-# Seconds for the requests under way when the service is stopped.
-_GRACE_SECONDS = 10
+# Seconds for the requests under way when the service is stopped; then all are answered, and those that do
+# not take their answer are dropped.
+_GRACE_SECONDS = 8
+_FAREWELL_SECONDS = 2
 # Seconds without an acknowledgement from the client's machine, or with a full window, until a connection is dropped.
 _SILENCE_SECONDS = 60
 
@@ -74,10 +77,25 @@ def build_server(app: FastAPI, limits: Limits, log_level: str = "warning") -> uv
         ws="none",
         log_level=log_level,
         limit_concurrency=limits.connections,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_graceful_shutdown=_GRACE_SECONDS + _FAREWELL_SECONDS,
         server_header=False,
     )
-    return uvicorn.Server(config)
+    return _Server(config, app.state.engine)
+
+
+class _Server(uvicorn.Server):
+    """Tells those who still wait when the service ends, instead of cutting them off."""
+
+    def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
+        super().__init__(config)
+        self._engine = engine
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        alarm = asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._engine.stop)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            alarm.cancel()
 
 
 class _ImpatientProtocol(H11Protocol):

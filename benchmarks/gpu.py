@@ -76,7 +76,8 @@ class Run:
         share = None
         if work and self.rate and isinstance(value, float):
             share = value * work / self.rate
-        self.note(name, value, unit, time.monotonic() - started, share)
+        shown = value if isinstance(value, (int, float, str)) else "done"
+        self.note(name, shown, unit, time.monotonic() - started, share)
         return value
 
     def note(self, name: str, value: Any, unit: str, seconds: float, share: float | None = None) -> None:

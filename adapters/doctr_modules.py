@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,8 +36,9 @@ class CLIP4STRPredictor(nn.Module):
         self, recognizer: Recognizer, split_wide_crops: bool = True, orientation: Orientation = "auto"
     ) -> None:
         super().__init__()
-        self.model = recognizer.model.eval()
         self.reader = WordReader(recognizer, split_wide_crops, orientation)
+        # Exported graphs are no module; see _apply.
+        self.model = recognizer.model.eval() if hasattr(recognizer, "model") else None
 
     @property
     def recognizer(self) -> Recognizer:
@@ -47,8 +48,19 @@ class CLIP4STRPredictor(nn.Module):
     def train(self, mode: bool = True) -> CLIP4STRPredictor:
         """Set the mode of this module; the model inside is for inference only and stays as it is."""
         super().train(mode)
-        self.model.eval()
+        if self.model is not None:
+            self.model.eval()
         return self
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> CLIP4STRPredictor:
+        """Move or convert; graphs, which compute in float32 on the CPU, then give way to their PyTorch model."""
+        if self.model is None:
+            probe = fn(torch.empty(0))
+            if probe.device.type == "cpu" and probe.dtype == torch.float32:
+                return self
+            self.reader.recognizer = self.recognizer.with_pytorch()
+            self.model = self.recognizer.model.eval()
+        return super()._apply(fn, recurse)
 
     @torch.inference_mode()
     def forward(self, crops: Sequence[np.ndarray], **kwargs: Any) -> list[tuple[str, float]]:

@@ -17,7 +17,7 @@ from clip4str_plugin import Recognizer, load_model
 from clip4str_plugin.data.datasets import open_dataset
 from clip4str_plugin.evaluation.ablation import ablated
 from clip4str_plugin.export import export_onnx
-from clip4str_plugin.export.onnx_recognizer import OnnxRecognizer
+from clip4str_plugin.reading.onnx_recognizer import OnnxRecognizer
 
 
 def main() -> int:

@@ -60,7 +60,7 @@ _HOME = {
 _SHORT = {
     "attention": "evaluation.attention",
     "detectors": "reading.detectors",
-    "onnx_recognizer": "export.onnx_recognizer",
+    "onnx_recognizer": "reading.onnx_recognizer",
     "reader": "reading.reader",
     "writers": "io.writers",
 }

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -20,10 +21,10 @@ from clip4str_plugin import Recognizer, load_model
 from clip4str_plugin.cli import main
 from clip4str_plugin.errors import ExportError
 from clip4str_plugin.export import export_onnx, export_onnxtr, export_programs, resizes_rows_first
-from clip4str_plugin.export.onnx_recognizer import CaptionEncoder, OnnxRecognition, OnnxRecognizer, _is_on_end, resize
 from clip4str_plugin.model.caption import CaptionTokenizer
 from clip4str_plugin.model.caption_graph import CaptionGraph
 from clip4str_plugin.model.config import CHARSET_94
+from clip4str_plugin.reading.onnx_recognizer import CaptionEncoder, OnnxRecognition, OnnxRecognizer, _is_on_end, resize
 
 TOLERANCE = 2e-4
 CROPS = range(7)
@@ -59,11 +60,11 @@ def test_golden_runs(golden, golden_images, exported, refinements, batch):
     numbers, images = golden("alone.npz"), golden_images.numpy()
     for start in range(0, 7, batch):
         decoding = exported.generate(images[start : start + batch], refine_iters=refinements)
-        for i, recognition in enumerate(exported.decode(decoding)):
+        for i, (text, probabilities) in enumerate(exported.decode(decoding)):
             key = f"crop{start + i}_r{refinements}"
             expected = golden("alone.json")[key]
-            assert recognition.text == expected["strings"][0]
-            assert recognition.confidence == pytest.approx(expected["confidence"][0], rel=1e-3)
+            assert text == expected["strings"][0]
+            assert math.prod(probabilities) == pytest.approx(expected["confidence"][0], rel=1e-3)
             assert [c[i] for c in decoding.captions] == [c[0] for c in expected["captions"]]
             logits = numbers[f"{key}/logits"][0]
             np.testing.assert_allclose(decoding.logits[i, : len(logits)], logits, rtol=0, atol=TOLERANCE)
@@ -162,7 +163,7 @@ def test_the_copied_reader_needs_onnxruntime_and_numpy_only(golden, golden_image
         import numpy as np
         from clip4str_onnx import OnnxRecognizer
         reader = OnnxRecognizer(folder)
-        print(*(r.text for r in reader.decode(reader.generate(np.load(images)))), sep="\\n")
+        print(*(text for text, _ in reader.decode(reader.generate(np.load(images)))), sep="\\n")
         reader([np.zeros((9, 9, 3), np.uint8)])
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(folder), str(tmp_path / "images.npy")]

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from clip4str_plugin.evaluation.attention import attention_maps, draw_attention
     from clip4str_plugin.io.images import Unreadable
 
-    model = options.build_recognizer(args).model
+    model = options.build_recognizer(args, pytorch=True).model
     if args.branch == "cross" and not model.config.cross_branch:
         raise UsageError("the model has the visual branch alone")
     folder = Path(args.output)

@@ -15,11 +15,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", "-o", required=True, metavar="PATH", help="folder, for onnxtr a file")
     parser.add_argument(
         "--format",
-        choices=["onnx", "onnxtr", "torch"],
+        choices=["onnx", "reader", "onnxtr", "torch"],
         default="onnx",
-        help="onnx: graphs with a reader that needs ONNX Runtime and NumPy; onnxtr: one graph in docTR's class order; "
-        "torch: torch.export programs (default: %(default)s)",
+        help="onnx: graphs with a reader that needs ONNX Runtime and NumPy; reader: what every command takes as "
+        "--model and reads without PyTorch; onnxtr: one graph in docTR's class order; torch: torch.export programs "
+        "(default: %(default)s)",
     )
+    parser.add_argument("--half", action="store_true", help="reader only: store the weights in float16")
     parser.add_argument("--refine-iters", type=int, metavar="N", help="refinements (default: the model's)")
     parser.add_argument(
         "--branch",
@@ -37,10 +39,14 @@ def run(args: argparse.Namespace) -> int:
 
     if args.branch != "cross" and args.format != "onnxtr":
         raise UsageError("--branch goes with --format onnxtr")
+    if args.half and args.format != "reader":
+        raise UsageError("--half goes with --format reader")
     changes = {} if args.refine_iters is None else {"refine_iters": args.refine_iters}
     model = load_model(args.model, allow_hub=args.allow_hub, **changes)
     if args.format == "onnxtr":
         written = export.export_onnxtr(model, args.output, branch=args.branch)
+    elif args.format == "reader":
+        written = export.export_reader(model, args.output, half=args.half)
     else:
         written = {"onnx": export.export_onnx, "torch": export.export_torch}[args.format](model, args.output)
     print(f"written: {written}", file=sys.stderr)

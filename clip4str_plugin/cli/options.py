@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import ast
 import inspect
+import os
+import sys
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -120,29 +122,33 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def build_recognizer(args: argparse.Namespace, overrides: dict[str, Any] | None = None) -> Recognizer:
+def build_recognizer(
+    args: argparse.Namespace, overrides: dict[str, Any] | None = None, *, pytorch: bool = False
+) -> Recognizer:
     """Load the model and wrap it as the options say.
 
     Args:
         args: parsed with `add_model_arguments`.
         overrides: changes to the model's configuration.
+        pytorch: the recognizer's PyTorch model is needed.
 
     Raises:
         Clip4StrError: the model cannot be loaded.
         UsageError: device or charset do not exist.
     """
-    from clip4str_plugin.model import load_model
-    from clip4str_plugin.model.engines import pick_device
+    from clip4str_plugin.model.devices import pick_device
     from clip4str_plugin.reading.recognizer import Recognizer
 
     if args.threads is not None:
-        import torch
-
-        torch.set_num_threads(args.threads)
+        os.environ["OMP_NUM_THREADS"] = str(args.threads)  # of PyTorch, which may not be loaded yet, and of graphs
+        if torch := sys.modules.get("torch"):
+            torch.set_num_threads(args.threads)
     chosen = {field.name: getattr(args, field.name) for field in fields(RecognizerOptions) if hasattr(args, field.name)}
     model = args.model
     try:
-        if overrides or args.allow_hub:
+        if overrides or args.allow_hub or pytorch:
+            from clip4str_plugin.model import load_model
+
             placed = {"device": pick_device(chosen.pop("device")), "precision": chosen.pop("precision")}
             model = load_model(model, allow_hub=args.allow_hub, **placed, **(overrides or {}))
         return Recognizer(model, **chosen)
@@ -177,7 +183,7 @@ def build_detector(args: argparse.Namespace) -> Detector:
     if "threads" in taken and args.threads is not None:
         chosen["threads"] = args.threads
     if "device" in taken:
-        from clip4str_plugin.model.engines import pick_device
+        from clip4str_plugin.model.devices import pick_device
 
         chosen["device"] = pick_device(args.device)
     return load_detector(args.detector, **{**chosen, **options})

@@ -16,16 +16,25 @@ import torch
 from torch import nn
 
 from clip4str_plugin.errors import ExportError
-from clip4str_plugin.export import onnx_recognizer
 from clip4str_plugin.export.graphs import DecoderGraph, ImageGraph, TextGraph, WholeGraph
+from clip4str_plugin.export.weights import refer_to_weights
 from clip4str_plugin.model.caption import CaptionTokenizer
+from clip4str_plugin.model.checkpoint import save_pretrained
+from clip4str_plugin.reading import onnx_recognizer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from clip4str_plugin.model import CLIP4STR
 
-__all__ = ["export_onnx", "export_onnxtr", "export_programs", "export_torch", "resizes_rows_first"]
+__all__ = [
+    "export_onnx",
+    "export_onnxtr",
+    "export_programs",
+    "export_reader",
+    "export_torch",
+    "resizes_rows_first",
+]
 
 OPSET = 18
 _LARGE = 1 << 30  # bytes of weights from which on they are stored beside the graph (a graph ends at 2 GiB)
@@ -55,11 +64,10 @@ class _Graph:
 
 
 def export_onnx(model: CLIP4STR, folder: str | Path) -> Path:
-    """Write the model as ONNX graphs with dynamic batch size, and what reads with them.
+    """Write the model as :func:`export_reader` does, and what reads it without this package.
 
-    The folder holds ``image.onnx``, ``visual.onnx``, ``text.onnx``, ``cross.onnx`` (the last two not for a model
-    with the visual branch alone), ``model.json``, the caption vocabulary ``merges.txt``, and ``clip4str_onnx.py``
-    (:class:`~clip4str_plugin.export.onnx_recognizer.OnnxRecognizer`, which needs ONNX Runtime and NumPy).
+    To its files come ``model.json`` and ``clip4str_onnx.py``
+    (:class:`~clip4str_plugin.reading.onnx_recognizer.OnnxRecognizer`, which needs ONNX Runtime and NumPy).
 
     Args:
         model: from ``load_model``; exported in float32.
@@ -71,18 +79,41 @@ def export_onnx(model: CLIP4STR, folder: str | Path) -> Path:
     Raises:
         ExportError: a package is missing (``pip install clip4str-plugin[export]``).
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, graph in _graphs(model).items():
-        _save_onnx(graph, folder / f"{name}.onnx")
+    folder = export_reader(model, folder)
     values = model.config.to_dict()
     config = {name: values[name] for name in _CONFIG} | {"resize_rows_first": resizes_rows_first()}
     (folder / "model.json").write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    shutil.copyfile(onnx_recognizer.__file__, folder / "clip4str_onnx.py")
+    return folder
+
+
+def export_reader(model: CLIP4STR, folder: str | Path, half: bool = False) -> Path:
+    """Write the model so that a ``Recognizer`` reads it without PyTorch on a CPU, and ``load_model`` with it.
+
+    The folder holds ``model.safetensors`` and ``config.json``, as ``save_pretrained`` writes them; ONNX graphs with
+    dynamic batch size, ``image.onnx``, ``visual.onnx``, ``text.onnx`` and ``cross.onnx`` (the last two not for a model
+    with the visual branch alone), which take their weights from there; and the caption vocabulary ``merges.txt``.
+
+    Args:
+        model: from ``load_model``.
+        folder: created if missing.
+        half: store the weights in float16; they are computed with in float32.
+
+    Returns:
+        the folder.
+
+    Raises:
+        ExportError: a package is missing (``pip install clip4str-plugin[export]``).
+    """
+    folder = Path(folder)
+    graphs = _graphs(model)
+    save_pretrained(model, folder, half=half)
+    for name, graph in graphs.items():
+        _save_onnx(graph, folder / f"{name}.onnx", model)
     if model.config.cross_branch:
         assert isinstance(model.caption_tokenizer, CaptionTokenizer)  # checked with the graphs
         merges = "".join(f"{a} {b}\n" for a, b in model.caption_tokenizer.merges)
         (folder / "merges.txt").write_text(merges, encoding="utf-8")
-    shutil.copyfile(onnx_recognizer.__file__, folder / "clip4str_onnx.py")
     return folder
 
 
@@ -214,7 +245,8 @@ def _program(graph: _Graph) -> torch.export.ExportedProgram:
         return torch.export.export(graph.module.eval(), (), graph.inputs, dynamic_shapes=shapes)
 
 
-def _save_onnx(graph: _Graph, path: Path) -> None:
+def _save_onnx(graph: _Graph, path: Path, model: CLIP4STR | None = None) -> None:
+    """Write a graph; given the model, without weights: it takes those of ``model.safetensors`` beside it."""
     try:
         import onnxscript  # noqa: F401 - torch.onnx needs it and reports its absence less clearly
     except ImportError as error:
@@ -228,9 +260,12 @@ def _save_onnx(graph: _Graph, path: Path) -> None:
             output_names=list(graph.outputs),
             dynamo=True,
             verbose=False,
+            optimize=model is None,
         )
         assert program is not None
-        program.save(path, external_data=size > _LARGE)
+        if model is not None:
+            refer_to_weights(program, graph.module, model, path.parent / "model.safetensors")
+        program.save(path, external_data=size > _LARGE and model is None)
 
 
 @contextmanager

@@ -19,15 +19,14 @@ from clip4str_plugin.errors import CheckpointError
 from clip4str_plugin.model.clip4str import CLIP4STR
 from clip4str_plugin.model.config import CHARSET_36, CHARSET_94, CLIP4STRConfig, clip_config
 from clip4str_plugin.model.config_checks import foreign_parts
+from clip4str_plugin.weights import EMBEDDED, embedded_folder
 
 if TYPE_CHECKING:
     from clip4str_plugin.model.engines import Precision
 
 __all__ = ["available_models", "load_model", "read_checkpoint", "save_pretrained"]
 
-EMBEDDED = ("tiny",)
 _MAX_CONFIG = 4_000_000  # bytes; a charset of all of Unicode takes less
-_WEIGHTS = Path(__file__).parent.parent / "weights"
 
 # Hyper-parameters of the published files, and what they are called here.
 _RENAMED = {
@@ -112,7 +111,7 @@ def _locate(source: str | Path) -> Path:
     """Return the weight file a name or path stands for."""
     name = str(source)
     if name in EMBEDDED:
-        return _WEIGHTS / f"{name}.safetensors"
+        return embedded_folder(name) / "model.safetensors"
     path = Path(source).expanduser()
     if path.is_dir():
         path = path / "model.safetensors"

@@ -27,11 +27,17 @@ class Backend(Protocol):
         out_of_memory: what :meth:`read` raises where smaller batches may help; an empty tuple where nothing is.
     """
 
-    config: Any
-    device: Any
     batch_size: int
     runs_ahead: bool
-    out_of_memory: type[Exception] | tuple[type[Exception], ...]
+
+    @property
+    def config(self) -> Any: ...  # noqa: D102
+
+    @property
+    def device(self) -> Any: ...  # noqa: D102
+
+    @property
+    def out_of_memory(self) -> type[Exception] | tuple[type[Exception], ...]: ...  # noqa: D102
 
     def stage(self, crops: Sequence[np.ndarray], color: Color) -> Any:
         """Take a batch of crops nearer to the device.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
@@ -95,14 +95,12 @@ class Recognizer:
         if on_error not in ("raise", "empty"):
             raise ValueError(f"on_error must be 'raise' or 'empty', is {on_error!r}")
         self.options = chosen = RecognizerOptions(**options)
-        from clip4str_plugin.reading.torch_backend import TorchBackend
-
-        self._backend: Backend = TorchBackend(model, chosen)
+        self._backend = _backend(model, chosen)
+        self._source = model
         self.batch_size = chosen.batch_size or self._backend.batch_size
         self.on_error = on_error
         # Models of others need not know it.
         self.turn_tall = getattr(self.config, "turn_tall", False) if chosen.turn_tall is None else chosen.turn_tall
-        self._combine = _COMBINE[chosen.confidence]
 
     def __call__(self, crops: Iterable[Any], color: Color = "rgb") -> list[Recognition]:
         """Read all crops.
@@ -152,13 +150,28 @@ class Recognizer:
 
     @property
     def model(self) -> CLIP4STR:
-        """The PyTorch model."""
-        return self._backend.model  # type: ignore[attr-defined]
+        """The PyTorch model; AttributeError where exported graphs read."""
+        return self._of_pytorch("model")
 
     @property
     def dtype(self) -> torch.dtype:
-        """The floating point type of the model."""
-        return self._backend.dtype  # type: ignore[attr-defined]
+        """The floating point type of the PyTorch model."""
+        return self._of_pytorch("dtype")
+
+    def with_pytorch(self) -> Recognizer:
+        """Return a recognizer of the same model and options that computes with PyTorch, where this one does not."""
+        if hasattr(self._backend, "model"):
+            return self
+        from clip4str_plugin.model.checkpoint import load_model
+
+        return Recognizer(load_model(self._source), on_error=self.on_error, **asdict(self.options))
+
+    def _of_pytorch(self, name: str) -> Any:
+        if not hasattr(self._backend, name):
+            raise AttributeError(
+                f"no {name}: this recognizer reads with exported graphs; one around load_model(...) uses PyTorch"
+            )
+        return getattr(self._backend, name)
 
     def _prepare(self, crops: Iterator[Any], color: Color, grouped: int) -> Iterator[_Batch]:
         start = 0
@@ -208,6 +221,7 @@ class Recognizer:
             yield _Decoded(readings, shown, results, last)
 
     def _read(self, batches: Iterator[_Decoded]) -> Iterator[Recognition]:
+        combine = _COMBINE[self.options.confidence]
         for readings, shown, results, last in batches:
             for view, (text, probs) in zip(shown, readings):
                 likelihood, best = math.prod(probs) if text else 0.0, results.likelihoods[view.crop]
@@ -218,7 +232,7 @@ class Recognizer:
                 if likelihood > best:
                     chars = probs[: len(text)]
                     results.likelihoods[view.crop] = likelihood
-                    results.recognitions[view.crop] = Recognition(text, self._combine(chars, probs), chars)
+                    results.recognitions[view.crop] = Recognition(text, combine(chars, probs), chars)
             if last:
                 yield from results.recognitions
 
@@ -261,6 +275,20 @@ def as_recognizer(source: Recognizer | CLIP4STR | str | Path, **options: Any) ->
     if options:
         raise ValueError(f"{sorted(options)} are for a model or its name; the recognizer given is built already")
     return source
+
+
+def _backend(model: CLIP4STR | str | Path, options: RecognizerOptions) -> Backend:
+    """Return what computes: exported graphs where the model has them and they can do it, else PyTorch."""
+    if isinstance(model, (str, Path)) and options.precision in ("auto", "fp32"):
+        from clip4str_plugin.model.devices import pick_device
+        from clip4str_plugin.reading.graph_backend import GraphBackend, find_graphs
+
+        folder = find_graphs(model)
+        if folder is not None and pick_device(options.device) == "cpu":
+            return GraphBackend(folder, options)
+    from clip4str_plugin.reading.torch_backend import TorchBackend
+
+    return TorchBackend(model, options)
 
 
 class _View(NamedTuple):

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from clip4str_plugin.model.checkpoint import load_model
-from clip4str_plugin.model.engines import pick_device, set_precision
+from clip4str_plugin.model.devices import pick_device
+from clip4str_plugin.model.engines import set_precision
 from clip4str_plugin.model.packed_crops import PackedCrops
 from clip4str_plugin.model.preprocess import Color, normalize, resize_all
 

@@ -3,6 +3,6 @@
 The PyTorch path is the reference. An engine replaces its two encoders, nothing else: see :class:`Encoders`.
 """
 
-from clip4str_plugin.model.engines.precision import PRECISIONS, Precision, pick_device, set_precision
+from clip4str_plugin.model.engines.precision import PRECISIONS, Precision, set_precision
 
-__all__ = ["PRECISIONS", "Precision", "pick_device", "set_precision"]
+__all__ = ["PRECISIONS", "Precision", "set_precision"]

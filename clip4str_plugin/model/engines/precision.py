@@ -16,31 +16,13 @@ from clip4str_plugin.options import Precision
 if TYPE_CHECKING:
     from clip4str_plugin.model.clip4str import CLIP4STR
 
-__all__ = ["PRECISIONS", "Engine", "Precision", "pick_device", "set_precision"]
+__all__ = ["PRECISIONS", "Engine", "Precision", "set_precision"]
 
 logger = logging.getLogger(__name__)
 
 Engine = Literal["auto", "torch", "openvino", "cuda_graphs"]
 _LARGE = 50_000_000  # parameters
 PRECISIONS: tuple[str, ...] = get_args(Precision)
-
-
-def pick_device(name: str = "auto") -> str:
-    """Return the device to compute on, after a try whether it can be used.
-
-    Args:
-        name: "cpu", "cuda", "cuda:1" ...; "auto" is the GPU where there is one.
-
-    Raises:
-        ValueError: the device cannot be used.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"the device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
-    return name
 
 
 def set_precision(

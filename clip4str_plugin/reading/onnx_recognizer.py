@@ -19,7 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime
 
-__all__ = ["CaptionEncoder", "OnnxDecoding", "OnnxRecognition", "OnnxRecognizer", "resize"]
+__all__ = ["CaptionEncoder", "OnnxDecoding", "OnnxModel", "OnnxRecognition", "OnnxRecognizer", "resize"]
+
+_END = 0  # class of the end token
 
 # Crops so many times as high as wide may show a word on end.
 _TALL = 1.5
@@ -53,15 +55,15 @@ class OnnxDecoding(NamedTuple):
     captions: tuple[tuple[str, ...], ...]
 
 
-class OnnxRecognizer:
-    """Reads word crops of any size and gives one :class:`OnnxRecognition` for each, in order.
+class OnnxModel:
+    """The graphs of a model, and how one after the other reads a batch.
 
     The decoding is that of the PyTorch model, step by step, so that what is read in a crop depends neither on the
-    batch size nor on its neighbours.
+    batch size nor on its neighbours. Several threads may use one.
 
     Args:
-        folder: written by ``clip4str export``.
-        batch_size: crops in one pass.
+        folder: with ``image.onnx``, ``visual.onnx``, ``merges.txt`` ..., written by ``clip4str export``.
+        config: the model's configuration; ``model.json`` of the folder if None.
         providers: ONNX Runtime's execution providers; the CPU's if None.
         session_options: ``onnxruntime.SessionOptions`` for all graphs (threads, ...).
         charset: the only characters that may be read; None allows all the model knows.
@@ -73,17 +75,13 @@ class OnnxRecognizer:
     def __init__(
         self,
         folder: str | Path,
-        batch_size: int = 32,
+        config: dict[str, Any] | None = None,
         providers: Sequence[Any] | None = None,
         session_options: onnxruntime.SessionOptions | None = None,
         charset: str | None = None,
     ) -> None:
         folder = Path(folder)
-        try:
-            self.config = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{folder}: is not a folder written by 'clip4str export' ({error})") from error
-        self.batch_size = batch_size
+        self.config = _read_config(folder) if config is None else config
         self.charset: str = self.config["charset"]
         self._symbols = ["[E]", *self.charset]
         self._forbidden = np.zeros(len(self._symbols), bool)
@@ -106,62 +104,33 @@ class OnnxRecognizer:
         mean, std = (np.asarray(self.config[name], np.float32)[:, None] for name in ("mean", "std"))
         self._levels = (levels - mean) / std  # 3, 256
 
-    def __call__(self, crops: Iterable[np.ndarray], color: str = "rgb") -> list[OnnxRecognition]:
-        """Read all crops.
+    def normalize(self, images: np.ndarray) -> np.ndarray:
+        """Return (N, 3, H, W) float32 for uint8 RGB images of the model's size."""
+        result = np.empty(images.shape, np.float32)
+        for channel, levels in enumerate(self._levels):
+            np.take(levels, images[:, channel], out=result[:, channel], mode="clip")
+        return result
 
-        Args:
-            crops: uint8 arrays (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); a fourth channel is ignored. A crop
-                without pixels reads as empty text with confidence 0.
-            color: "rgb" or "bgr", the channel order of crops with three or four channels.
+    def decode(self, decoding: OnnxDecoding) -> list[tuple[str, tuple[float, ...]]]:
+        """Return the most probable text of each crop; the probabilities of its characters and of the end token, too.
 
-        Raises:
-            ValueError: a crop has another type or shape; the message gives its index.
+        There is no end token in a text as long as the model can read.
         """
-        if color not in ("rgb", "bgr"):
-            raise ValueError(f"color must be 'rgb' or 'bgr', is {color!r}")
-        results: list[OnnxRecognition] = []
-        planes: list[np.ndarray] = []
-        places: list[tuple[int, int]] = []
-        for i, crop in enumerate(crops):
-            results.append(OnnxRecognition("", 0.0, ()))
-            crop = _checked(crop, i)
-            if 0 in crop.shape:
-                continue
-            if color == "bgr":
-                crop = crop[..., ::-1]
-            is_tall = self.config.get("turn_tall", False) and crop.shape[0] >= _TALL * crop.shape[1]
-            for turns in (0, 1, 3) if is_tall else (0,):
-                view = resize(np.rot90(crop, turns), self.config["image_size"], self.config["resize_rows_first"])
-                planes.append(self._levels[np.arange(3)[:, None, None], view.transpose(2, 0, 1)])
-                places.append((i, turns))
-                if len(planes) == self.batch_size:
-                    self._fill(results, places, planes)
-        self._fill(results, places, planes)
-        return results
-
-    def _fill(self, results: list[OnnxRecognition], places: list[tuple[int, int]], planes: list[np.ndarray]) -> None:
-        """Read the images collected so far, put the results in their places, and start anew."""
-        if planes:
-            decoding = self.generate(np.stack(planes))
-            for (place, turns), recognition in zip(places, self.decode(decoding)):
-                if not turns or _is_on_end(recognition, results[place]):
-                    results[place] = recognition
-        places.clear()
-        planes.clear()
-
-    def decode(self, decoding: OnnxDecoding) -> list[OnnxRecognition]:
-        """Return the most probable text of each crop."""
         scores = np.exp(decoding.logits - decoding.logits.max(-1, keepdims=True))
         probabilities = (scores / scores.sum(-1, keepdims=True)).max(-1)
         readings = []
         for ids, row, n in zip(decoding.logits.argmax(-1).tolist(), probabilities.tolist(), decoding.lengths.tolist()):
-            end = ids.index(0) if 0 in ids[:n] else n
-            text = "".join(self._symbols[i] for i in ids[:end])
-            readings.append(OnnxRecognition(text, math.prod(row[: min(end + 1, n)]), tuple(row[:end])))
+            end = ids.index(_END) if _END in ids[:n] else n
+            readings.append(("".join(self._symbols[i] for i in ids[:end]), tuple(row[: min(end + 1, n)])))
         return readings
 
     def generate(
-        self, images: np.ndarray, max_length: int | None = None, refine_iters: int | None = None
+        self,
+        images: np.ndarray,
+        max_length: int | None = None,
+        refine_iters: int | None = None,
+        complete: bool = True,
+        early_exit: float | None = None,
     ) -> OnnxDecoding:
         """Read normalised crops and tell how they were read.
 
@@ -169,6 +138,11 @@ class OnnxRecognizer:
             images: (N, 3, H, W) float32, normalised as the model's configuration says.
             max_length: longest text in characters; by default the model's, and decoding ends with the text.
             refine_iters: refinements after the first decoding; by default the model's.
+            complete: False saves refining most positions beyond the first end token of each crop; texts and their
+                probabilities are the same.
+            early_exit: approximate and faster: crops that the visual branch reads with at least this probability for
+                each character and the end are neither refined nor shown to the cross-modal branch. None reads all
+                crops in full.
         """
         config = self.config
         count = config["max_label_length"] + 1
@@ -182,21 +156,51 @@ class OnnxRecognizer:
 
         tokens, memory = self._image.run(None, {"images": np.ascontiguousarray(images, np.float32)})
         visual, lengths = self._first(self._visual, memory, count, None, max_length is None)
-        if not config["cross_branch"]:
+        if early_exit is None:
+            return self._correct(visual, lengths, tokens, memory, count, refine_iters, complete)
+        rows = np.flatnonzero(_certainty(visual, lengths) < early_exit)
+        if not len(rows):
+            return OnnxDecoding(visual, lengths, ())
+        doubtful = self._correct(visual[rows], lengths[rows], tokens[rows], memory[rows], count, refine_iters, complete)
+        logits = self._blank(len(images), max(visual.shape[1], doubtful.logits.shape[1]))
+        logits[:, : visual.shape[1]] = visual
+        logits[rows] = self._blank(1, 1)
+        logits[rows, : doubtful.logits.shape[1]] = doubtful.logits
+        lengths[rows] = doubtful.lengths
+        own = [dict(zip(rows.tolist(), captions)) for captions in doubtful.captions]
+        return OnnxDecoding(logits, lengths, tuple(tuple(c.get(i, "") for i in range(len(images))) for c in own))
+
+    def _correct(
+        self,
+        visual: np.ndarray,
+        lengths: np.ndarray,
+        tokens: np.ndarray,
+        memory: np.ndarray,
+        count: int,
+        refine_iters: int,
+        complete: bool,
+    ) -> OnnxDecoding:
+        """Show the visual branch's first reading to the cross-modal branch, and refine both."""
+        full = np.full(len(visual), count)
+        if not self.config["cross_branch"]:
             for _ in range(refine_iters):
-                visual, lengths = self._refine(self._visual, memory, visual, lengths, count)
+                visual, lengths = self._refine(self._visual, memory, visual, lengths, count, complete), full
             return OnnxDecoding(visual, lengths, ())
         captions = [self._captions(visual, lengths)]
         cross_memory = self._text.run(None, {"ids": self._encode(captions[-1]), "tokens": tokens})[0]
-        cross, cross_lengths = self._first(self._cross, cross_memory, count, lengths, max_length is None)
+        if self.config["decode_ar"]:  # both branches read nearly every crop alike
+            cross = self._check(self._cross, cross_memory, visual.argmax(-1), lengths)
+        else:
+            cross, _ = self._first(self._cross, cross_memory, count, lengths, False)
+        cross_lengths = lengths
         for _ in range(refine_iters):
-            visual, lengths = self._refine(self._visual, memory, visual, lengths, count)
+            visual, lengths = self._refine(self._visual, memory, visual, lengths, count, complete), full
             captions.append(self._captions(visual, lengths))
             new = [i for i, (now, then) in enumerate(zip(captions[-1], captions[-2])) if now != then]
             if new:
                 ids = self._encode([captions[-1][i] for i in new])
                 cross_memory[new] = self._text.run(None, {"ids": ids, "tokens": tokens[new]})[0]
-            cross, cross_lengths = self._refine(self._cross, cross_memory, cross, cross_lengths, count)
+            cross, cross_lengths = self._refine(self._cross, cross_memory, cross, cross_lengths, count, complete), full
         return OnnxDecoding(cross, cross_lengths, tuple(tuple(c) for c in captions))
 
     def _run(
@@ -221,10 +225,9 @@ class OnnxRecognizer:
         Returns:
             logits (N, longest, C), and the number of positions of each crop.
         """
-        n, end = len(memory), 0
+        n = len(memory)
         lengths = np.full(n, count) if steps is None else steps
-        logits = np.full((n, count, len(self._symbols)), -np.inf, np.float32)
-        logits[..., end] = 0
+        logits = self._blank(n, count)
         rows = np.arange(n)
         tokens = np.full((n, count + 1), self._begin)
         if not self.config["decode_ar"]:
@@ -233,11 +236,10 @@ class OnnxRecognizer:
                 decoder, tokens[:, :1], memory, positions=positions, visible=visible, content_visible=visible[:, :1]
             )
             if steps is None and early_stop:
-                ended = logits.argmax(-1) == end
+                ended = logits.argmax(-1) == _END
                 lengths = np.where(ended.any(1), ended.argmax(1) + 1, count)
             beyond = positions >= lengths[:, None]
-            logits[beyond] = -np.inf
-            logits[beyond, end] = 0
+            logits[beyond] = self._blank(1, 1)
             return logits[:, : lengths.max()], lengths
         causal = np.tril(np.ones((count, count), bool))
         for i in range(count):
@@ -259,8 +261,39 @@ class OnnxRecognizer:
             tokens[rows, i + 1] = found
             logits[rows[alive], i] = step[alive]
             if steps is None and early_stop:
-                lengths[rows[alive & (found == end)]] = i + 1
+                lengths[rows[alive & (found == _END)]] = i + 1
         return logits[:, : lengths.max()], lengths
+
+    def _check(
+        self, decoder: onnxruntime.InferenceSession, memory: np.ndarray, guess: np.ndarray, lengths: np.ndarray
+    ) -> np.ndarray:
+        """Decode like ``_first`` when the tokens it will find, (N, L), are almost known: same result, fewer passes.
+
+        One causal pass predicts all positions given the guess. Where every prediction equals it, decoding step by step
+        would have gone the same way. Elsewhere the predictions up to the first difference are those of the steps and
+        make a better guess; when that stops helping, the rest is decoded step by step.
+        """
+        n, length = guess.shape
+        index = np.arange(length)
+        causal = index <= index[:, None]
+        logits = self._blank(n, length)
+        rows, first = np.arange(n), True
+        while len(rows):
+            tokens = np.concatenate([np.full((len(rows), 1), self._begin), guess[:, :-1]], 1)
+            visible = np.broadcast_to(causal, (len(rows), length, length))
+            found = self._run(decoder, tokens, memory, positions=index, visible=visible, content_visible=visible)
+            better = found.argmax(-1)
+            # A crop's last token is nobody's context.
+            wrong = ((better != guess) & (index < lengths[rows, None] - 1)).any(1)
+            logits[rows[~wrong]] = found[~wrong]
+            rows, guess, memory = rows[wrong], better[wrong], memory[wrong]
+            if not first and 2 * len(rows) > len(wrong):
+                rest, _ = self._first(decoder, memory, length, lengths[rows], False)
+                logits[rows, : rest.shape[1]] = rest
+                break
+            first = False
+        logits[index >= lengths[:, None]] = self._blank(1, 1)
+        return logits
 
     def _refine(
         self,
@@ -269,22 +302,46 @@ class OnnxRecognizer:
         logits: np.ndarray,
         lengths: np.ndarray,
         count: int,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Predict every position again from all characters found but its own."""
+        complete: bool,
+    ) -> np.ndarray:
+        """Predict ``count`` positions again from all characters found but their own."""
         found = logits[:, :-1].argmax(-1)
         tokens = np.concatenate([np.full((len(found), 1), self._begin), found], 1)
-        index, positions = np.arange(tokens.shape[1]), np.arange(count)
-        known = (np.cumsum(tokens == 0, 1) == 0) & (index < lengths[:, None])
+        known = (np.cumsum(tokens == _END, 1) == 0) & (np.arange(tokens.shape[1]) < lengths[:, None])
+        if complete:
+            return self._cloze(decoder, memory, tokens, known, 0, count)
+        # Almost always the refined text ends where the first one did, or before.
+        likely = min(int(known.sum(1).max()), count)
+        refined = self._blank(len(tokens), count)
+        refined[:, :likely] = self._cloze(decoder, memory, tokens, known, 0, likely)
+        longer = (refined[:, :likely].argmax(-1) != _END).all(1)
+        if likely < count and longer.any():
+            refined[longer, likely:] = self._cloze(
+                decoder, memory[longer], tokens[longer], known[longer], likely, count
+            )
+        return refined
+
+    def _cloze(
+        self,
+        decoder: onnxruntime.InferenceSession,
+        memory: np.ndarray,
+        tokens: np.ndarray,
+        known: np.ndarray,
+        start: int,
+        stop: int,
+    ) -> np.ndarray:
+        """Predict positions start..stop-1 from all known tokens, (N, L), but their own."""
+        index = np.arange(tokens.shape[1])
+        positions = np.arange(start, stop)
         visible = known[:, None] & (index != positions[:, None] + 1)
-        logits = self._run(
-            decoder,
-            tokens,
-            memory,
-            positions=positions,
-            visible=visible,
-            content_visible=visible[:, : tokens.shape[1]],
-        )
-        return logits, np.full(len(logits), count)
+        content_visible = known[:, None] & (index != index[:, None] + 1)
+        return self._run(decoder, tokens, memory, positions=positions, visible=visible, content_visible=content_visible)
+
+    def _blank(self, n: int, positions: int) -> np.ndarray:
+        """Return logits (n, positions, C) of a certain end token."""
+        logits = np.full((n, positions, len(self._symbols)), -np.inf, np.float32)
+        logits[..., _END] = 0
+        return logits
 
     @property
     def _begin(self) -> int:
@@ -299,6 +356,76 @@ class OnnxRecognizer:
         kept: str = self.config["caption_charset"]
         fold = str.lower if kept == kept.lower() else str.upper if kept == kept.upper() else str
         return ["".join(c for c in fold(text) if c in kept) for text in texts]
+
+
+class OnnxRecognizer(OnnxModel):
+    """Reads word crops of any size and gives one :class:`OnnxRecognition` for each, in order.
+
+    Args:
+        folder: written by ``clip4str export``.
+        batch_size: crops in one pass.
+        providers: ONNX Runtime's execution providers; the CPU's if None.
+        session_options: ``onnxruntime.SessionOptions`` for all graphs (threads, ...).
+        charset: the only characters that may be read; None allows all the model knows.
+
+    Raises:
+        ValueError: the folder is not an exported model, or ``charset`` holds characters the model does not know.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        batch_size: int = 32,
+        providers: Sequence[Any] | None = None,
+        session_options: onnxruntime.SessionOptions | None = None,
+        charset: str | None = None,
+    ) -> None:
+        super().__init__(folder, None, providers, session_options, charset)
+        self.batch_size = batch_size
+
+    def __call__(self, crops: Iterable[np.ndarray], color: str = "rgb") -> list[OnnxRecognition]:
+        """Read all crops.
+
+        Args:
+            crops: uint8 arrays (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); a fourth channel is ignored. A crop
+                without pixels reads as empty text with confidence 0.
+            color: "rgb" or "bgr", the channel order of crops with three or four channels.
+
+        Raises:
+            ValueError: a crop has another type or shape; the message gives its index.
+        """
+        if color not in ("rgb", "bgr"):
+            raise ValueError(f"color must be 'rgb' or 'bgr', is {color!r}")
+        results: list[OnnxRecognition] = []
+        views: list[np.ndarray] = []
+        places: list[tuple[int, int]] = []
+        for i, crop in enumerate(crops):
+            results.append(OnnxRecognition("", 0.0, ()))
+            crop = _checked(crop, i)
+            if 0 in crop.shape:
+                continue
+            if color == "bgr":
+                crop = crop[..., ::-1]
+            is_tall = self.config.get("turn_tall", False) and crop.shape[0] >= _TALL * crop.shape[1]
+            for turns in (0, 1, 3) if is_tall else (0,):
+                view = resize(np.rot90(crop, turns), self.config["image_size"], self.config["resize_rows_first"])
+                views.append(view.transpose(2, 0, 1))
+                places.append((i, turns))
+                if len(views) == self.batch_size:
+                    self._fill(results, places, views)
+        self._fill(results, places, views)
+        return results
+
+    def _fill(self, results: list[OnnxRecognition], places: list[tuple[int, int]], views: list[np.ndarray]) -> None:
+        """Read the images collected so far, put the results in their places, and start anew."""
+        if views:
+            decoding = self.generate(self.normalize(np.stack(views)), complete=False)
+            for (place, turns), (text, probabilities) in zip(places, self.decode(decoding)):
+                recognition = OnnxRecognition(text, math.prod(probabilities), probabilities[: len(text)])
+                if not turns or _is_on_end(recognition, results[place]):
+                    results[place] = recognition
+        places.clear()
+        views.clear()
 
 
 class CaptionEncoder:
@@ -359,6 +486,20 @@ class CaptionEncoder:
             i = ranks.index(best)
             symbols[i : i + 2] = [symbols[i] + symbols[i + 1]]
         return [self._ids[s] for s in symbols]
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder}: is not a folder written by 'clip4str export' ({error})") from error
+
+
+def _certainty(logits: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Return (N,) the lowest probability among each crop's characters and its end token."""
+    scores = np.exp(logits - logits.max(-1, keepdims=True))
+    best = 1 / scores.sum(-1)
+    return np.where(np.arange(logits.shape[1]) < lengths[:, None], best, 1.0).min(1)
 
 
 def _is_on_end(turned: OnnxRecognition, best: OnnxRecognition) -> bool:

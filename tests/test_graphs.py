@@ -18,7 +18,7 @@ from clip4str_plugin import Recognizer, load_model
 from clip4str_plugin.errors import CheckpointError
 from clip4str_plugin.model.config import CLIP4STRConfig
 from clip4str_plugin.reading.graph_backend import GraphBackend, find_graphs
-from clip4str_plugin.weights import EMBEDDED, embedded_folder
+from clip4str_plugin.weights import EMBEDDED, SPLITTER, embedded_folder
 
 # What reading must not wait for.
 HEAVY = ["torch", "torchvision", "open_clip", "timm", "doctr", "scipy", "pandas", "matplotlib", "onnx", "sklearn"]
@@ -128,6 +128,21 @@ def test_unusable_graphs_are_named(tmp_path):
 def test_charset_of_unknown_characters(crops):
     with pytest.raises(ValueError, match=r"characters \['ж'\] are not in the model's charset"):
         Recognizer("tiny", device="cpu", charset="жa")
+
+
+def test_the_splitter_answers_as_its_network_does():
+    torch, load_file = pytest.importorskip("torch"), pytest.importorskip("safetensors.torch").load_file
+    from clip4str_plugin.model.splitter_network import Splitter
+    from clip4str_plugin.reading.splitter import splitter_answers
+
+    network = Splitter().eval()
+    stored = load_file(SPLITTER.with_suffix(".safetensors"))
+    network.load_state_dict({name: value.float() for name, value in stored.items()})
+    for count, width in ((1, 8), (3, 300)):
+        strips = np.random.default_rng(width).standard_normal((count, 3, 32, width)).astype(np.float32)
+        with torch.inference_mode():
+            expected = network(torch.from_numpy(strips)).sigmoid().numpy()
+        np.testing.assert_allclose(splitter_answers(strips), expected, atol=1e-5)
 
 
 def run(script, *arguments):

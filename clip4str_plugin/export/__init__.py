@@ -32,6 +32,7 @@ __all__ = [
     "export_onnxtr",
     "export_programs",
     "export_reader",
+    "export_splitter",
     "export_torch",
     "resizes_rows_first",
 ]
@@ -182,6 +183,40 @@ def export_programs(model: CLIP4STR) -> dict[str, torch.export.ExportedProgram]:
     return {name: _program(graph) for name, graph in _graphs(model).items()}
 
 
+def export_splitter(splitter: nn.Module, path: str | Path) -> Path:
+    """Write the graph of the network that cuts lines into words.
+
+    Args:
+        splitter: a ``Splitter``.
+        path: of the graph; its weights are those of the ``.safetensors`` of the same name beside it.
+
+    Returns:
+        the path.
+
+    Raises:
+        ExportError: a package is missing.
+    """
+    path = Path(path)
+    module = nn.Sequential(splitter, nn.Sigmoid()).eval()
+    _require_onnxscript()
+    width = 4 * torch.export.Dim("quarter", min=2)
+    with torch.no_grad(), _quiet():
+        shapes = {0: torch.export.Dim("n"), 3: width}
+        program = torch.onnx.export(
+            torch.export.export(module, (torch.zeros(2, 3, 32, 64),), dynamic_shapes=(shapes,)),
+            opset_version=OPSET,
+            input_names=["strips"],
+            output_names=["answers"],
+            dynamo=True,
+            verbose=False,
+            optimize=False,
+        )
+        assert program is not None
+        refer_to_weights(program, module, splitter, path.with_suffix(".safetensors"))
+        program.save(path)
+    return path
+
+
 def resizes_rows_first() -> bool:
     """Tell how the Pillow that is installed orders the two passes of a resize; see ``onnx_recognizer.resize``."""
     from PIL import Image
@@ -247,10 +282,7 @@ def _program(graph: _Graph) -> torch.export.ExportedProgram:
 
 def _save_onnx(graph: _Graph, path: Path, model: CLIP4STR | None = None) -> None:
     """Write a graph; given the model, without weights: it takes those of ``model.safetensors`` beside it."""
-    try:
-        import onnxscript  # noqa: F401 - torch.onnx needs it and reports its absence less clearly
-    except ImportError as error:
-        raise ExportError("ONNX export needs the package onnxscript: pip install 'clip4str-plugin[export]'") from error
+    _require_onnxscript()
     size = sum(p.numel() * p.element_size() for p in graph.module.parameters())
     with _quiet():
         program = torch.onnx.export(
@@ -266,6 +298,13 @@ def _save_onnx(graph: _Graph, path: Path, model: CLIP4STR | None = None) -> None
         if model is not None:
             refer_to_weights(program, graph.module, model, path.parent / "model.safetensors")
         program.save(path, external_data=size > _LARGE and model is None)
+
+
+def _require_onnxscript() -> None:
+    try:
+        import onnxscript  # noqa: F401 - torch.onnx needs it and reports its absence less clearly
+    except ImportError as error:
+        raise ExportError("ONNX export needs the package onnxscript: pip install 'clip4str-plugin[export]'") from error
 
 
 @contextmanager

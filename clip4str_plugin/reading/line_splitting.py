@@ -56,11 +56,8 @@ def find_words(crop: np.ndarray) -> list[tuple[float, float]]:
 
 def find_words_in(crops: Sequence[np.ndarray]) -> list[list[tuple[float, float]]]:
     """Find the words of several line crops, see `find_words`; lines of like length share a pass."""
-    import torch
+    from clip4str_plugin.reading.splitter import HEIGHT, STRIDE, splitter_answers, to_strip
 
-    from clip4str_plugin.reading.splitter import HEIGHT, STRIDE, load_splitter, to_strip
-
-    splitter = load_splitter()
     found: list[list[tuple[float, float]]] = [[] for _ in crops]
     order = sorted(range(len(crops)), key=lambda index: crops[index].shape[1] / crops[index].shape[0])
     while order:
@@ -69,8 +66,7 @@ def find_words_in(crops: Sequence[np.ndarray]) -> list[list[tuple[float, float]]
         batch = [order.pop() for _ in range(min(len(order), _BATCH, max(1, _COLUMNS // longest)))]
         strips = [to_strip(crops[index]) for index in batch]
         padded = np.stack([np.pad(s, ((0, 0), (0, 0), (0, longest - s.shape[2])), mode="edge") for s in strips])
-        with torch.inference_mode():
-            answers = splitter(torch.from_numpy(padded)).sigmoid().numpy()
+        answers = splitter_answers(padded)
         for index, strip, answer in zip(batch, strips, answers):
             height, width = crops[index].shape[:2]
             columns = width * HEIGHT / height / STRIDE

@@ -1,12 +1,14 @@
 """A small network that tells, column by column, whether a line crop shows a word or the blank between two."""
 
+import os
 from functools import cache
-from importlib.resources import as_file, files
+from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
 
-__all__ = ["HEIGHT", "STRIDE", "Splitter", "load_splitter", "to_strip"]
+from clip4str_plugin.weights import SPLITTER
+
+__all__ = ["HEIGHT", "STRIDE", "splitter_answers", "to_strip"]
 
 HEIGHT = 32
 """Rows of the network's input."""
@@ -15,48 +17,16 @@ STRIDE = 2
 _STEP = 4  # the columns of a strip are a multiple of this
 
 
-class Splitter(nn.Module):
-    """Convolutions that bring a strip of 32 rows down to one, then ever wider ones along it.
+def splitter_answers(strips: np.ndarray) -> np.ndarray:
+    """Look at strips.
 
-    An answer looks at four heights of text to each side, enough to compare a blank with the spacing of the letters
-    around it.
+    Args:
+        strips: (N, 3, 32, W) float32 from `to_strip`, padded to the same width
+
+    Returns:
+        (N, W / 2) float32 from 0, a blank, to 1, a word
     """
-
-    def __init__(self) -> None:
-        super().__init__()
-
-        def step(inputs: int, outputs: int, kernel: tuple[int, int], stride: tuple[int, int], rows: int) -> nn.Module:
-            convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding=(rows, kernel[1] // 2), bias=False)
-            return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU())
-
-        self.stem = nn.Sequential(
-            step(3, 12, (3, 3), (2, 2), 1),
-            step(12, 24, (3, 3), (2, 2), 1),
-            step(24, 40, (3, 3), (2, 1), 1),
-            step(40, 56, (4, 3), (1, 1), 0),
-        )
-        self.context = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv1d(56, 56, 3, padding=width, dilation=width, bias=False), nn.BatchNorm1d(56), nn.ReLU()
-            )
-            for width in (1, 2, 4, 8, 16)
-        )
-        self.head = nn.Conv1d(56, 2, 1)
-
-    def forward(self, strips: Tensor) -> Tensor:
-        """Look at strips.
-
-        Args:
-            strips: (N, 3, 32, W) float, each of mean 0 and standard deviation 1, W a multiple of 4
-
-        Returns:
-            (N, W / 2) logits, positive where a word is
-        """
-        features = self.stem(strips).squeeze(2)  # N, D, W / 4
-        for block in self.context:
-            features = features + block(features)
-        # Each place answers for its left and for its right half.
-        return self.head(features).transpose(1, 2).flatten(1)  # N, W / 2
+    return _session().run(None, {"strips": strips})[0]
 
 
 def to_strip(crop: np.ndarray) -> np.ndarray:
@@ -81,11 +51,10 @@ def to_strip(crop: np.ndarray) -> np.ndarray:
 
 
 @cache
-def load_splitter() -> Splitter:
-    """The network with the weights of this package, ready for inference; loaded once."""
-    from safetensors.torch import load_file
+def _session() -> Any:
+    import onnxruntime
 
-    splitter = Splitter()
-    with as_file(files("clip4str_plugin.weights") / "splitter.safetensors") as path:
-        splitter.load_state_dict({name: value.float() for name, value in load_file(path).items()})
-    return splitter.eval()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(SPLITTER, options, providers=["CPUExecutionProvider"])

@@ -6,13 +6,16 @@ python -m clip4str_plugin.training.splitting --lines 60000 --output splitter.saf
 import argparse
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from clip4str_plugin.reading.splitter import HEIGHT, STRIDE, Splitter, to_strip
+from clip4str_plugin.export import export_splitter
+from clip4str_plugin.model.splitter_network import Splitter
+from clip4str_plugin.reading.splitter import HEIGHT, STRIDE, to_strip
 from clip4str_plugin.synthetic import find_fonts
 from clip4str_plugin.synthetic.line_renderer import LineRenderer
 
@@ -114,6 +117,7 @@ def main(arguments: list[str] | None = None) -> None:
             seconds = time.monotonic() - started
             print(f"step {step}/{steps}  loss {np.mean(losses[-100:]):.4f}  {seconds:.0f} s", flush=True)
             _save(splitter, options.output)
+    export_splitter(splitter.eval(), Path(options.output).with_suffix(".onnx"))
 
 
 def _save(splitter: Splitter, path: str) -> None:

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-__all__ = ["EMBEDDED", "embedded_folder"]
+__all__ = ["EMBEDDED", "SPLITTER", "embedded_folder"]
 
 EMBEDDED = ("tiny",)
 """Names of the embedded models."""
+SPLITTER = Path(__file__).parent / "splitter.onnx"
+"""Graph of the network that cuts lines into words; its weights are in ``splitter.safetensors`` beside it."""
 
 
 def embedded_folder(name: str) -> Path:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,7 +25,7 @@ import numpy as np
 from clip4str_adapters._common import mark_lines, read_marked_lines
 from clip4str_plugin.errors import DetectorError
 from clip4str_plugin.plugins import import_host
-from clip4str_plugin.reading.detectors import Detections, Detector, check_page, orient_detections
+from clip4str_plugin.reading.detectors import Detections, check_page, orient_detections
 from clip4str_plugin.reading.recognizer import as_recognizer
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from clip4str_plugin.reading.line_reading import LineReading
     from clip4str_plugin.reading.recognizer import Recognizer
 
-__all__ = ["HOST", "attach", "detector", "text_recognizer"]
+__all__ = ["HOST", "RapidOCRDetector", "TextMap", "attach", "detector", "text_recognizer"]
 
 HOST = "rapidocr"
 
@@ -53,7 +54,7 @@ def detector(
     threads: int | None = None,
     precision: Literal["fp32", "bf16"] = "fp32",
     **options: Any,
-) -> Detector:
+) -> RapidOCRDetector:
     """Build RapidOCR's text detector; neither its classifier nor its recognizer is loaded.
 
     The default network lies inside RapidOCR's wheel. Pages are scaled for it alone: polygons come back in pixels of the
@@ -94,7 +95,30 @@ def detector(
     network = _load_network(arch, threads, options)
     if with_openvino:
         network.session = _OpenVinoSession(network.session.model, precision, threads)
-    return _Detector(network, min_side, max_side)
+    return RapidOCRDetector(network, min_side, max_side)
+
+
+@dataclass(frozen=True, eq=False)
+class TextMap:
+    """Where the network sees the inner part of lines.
+
+    Attributes:
+        padded: (1, 1, h, w) float32 in [0, 1], over the page and its margins.
+        left: columns of the margin on the left and of that on the right.
+        top: rows of the margins above and below.
+        page_size: height and width of the page in pixels.
+    """
+
+    padded: np.ndarray
+    left: int
+    top: int
+    page_size: tuple[int, int]
+
+    @property
+    def inner(self) -> np.ndarray:
+        """The map over the page alone, (h, w)."""
+        rows, columns = self.padded.shape[2:]
+        return self.padded[0, 0, self.top : rows - self.top, self.left : columns - self.left]
 
 
 class _OpenVinoSession:
@@ -152,7 +176,7 @@ def _load_network(arch: str | None, threads: int | None, options: dict[str, Any]
         logger.setLevel(level)
 
 
-class _Detector:
+class RapidOCRDetector:
     """Runs the three steps of RapidOCR's `TextDetector` itself, which mixes up scores and shrinks pages twice."""
 
     def __init__(self, network: Any, min_side: int, max_side: int) -> None:
@@ -171,6 +195,10 @@ class _Detector:
         return [self._detect(page) for page in pages]
 
     def _detect(self, page: np.ndarray) -> Detections:
+        return self.lines(self.see(page))
+
+    def see(self, page: np.ndarray) -> TextMap:
+        """Run the network on a page, uint8 RGB (H, W, 3)."""
         import cv2
 
         check_page(page)
@@ -188,13 +216,18 @@ class _Detector:
         # A level has only one normalised value; looked up, they are those of RapidOCR to the bit.
         normalized = cv2.LUT(image[..., ::-1], self._levels)
         batch = np.ascontiguousarray(normalized.transpose(2, 0, 1)[None])
+        return TextMap(self.network.session(batch), left, top, (height, width))
 
+    def lines(self, seen: TextMap) -> Detections:
+        """Find the lines in what the network has seen."""
+        rows, columns = seen.padded.shape[2:]
+        height, width = seen.page_size
         # The second argument is the size that the boxes are scaled to. Eighths of a pixel survive its rounding.
         fine = 8
-        scale_x, scale_y = width / inner.shape[1], height / inner.shape[0]
+        scale_x, scale_y = width / (columns - 2 * seen.left), height / (rows - 2 * seen.top)
         target = (round(rows * scale_y * fine), round(columns * scale_x * fine))
-        boxes, scores = self.network.postprocess_op(self.network.session(batch), target)
-        quads = [(np.asarray(box, np.float32) / fine) - (left * scale_x, top * scale_y) for box in boxes]
+        boxes, scores = self.network.postprocess_op(seen.padded, target)
+        quads = [(np.asarray(box, np.float32) / fine) - (seen.left * scale_x, seen.top * scale_y) for box in boxes]
         quads = [np.clip(quad, 0, (width, height)) for quad in quads]
         return orient_detections(quads, scores, "line")
 

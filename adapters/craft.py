@@ -1,0 +1,177 @@
+"""CRAFT as a detector of words, without EasyOCR and without PyTorch: for photos.
+
+>>> from clip4str_plugin import Reader
+>>> document = Reader("craft")([page])  # doctest: +SKIP
+
+The weights lie in the package ``torchfree-ocr`` (Apache-2.0, 83 MB); any other CRAFT network does as well. RapidOCR's
+detector, far cheaper, says where to look; see :mod:`clip4str_adapters.craft_tiles`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clip4str_adapters.craft_network import FILL, PACKAGE, STRIDE, Network, Precision, bundled_weights, load_network
+from clip4str_adapters.craft_tiles import Tile, place_tiles, plan_tiles
+from clip4str_adapters.craft_words import Thresholds, find_words
+from clip4str_plugin.reading.detectors import Detections, check_page
+
+if TYPE_CHECKING:
+    from clip4str_adapters.rapidocr import RapidOCRDetector
+
+__all__ = ["HOST", "CraftDetector", "detector"]
+
+HOST = PACKAGE
+
+# Smaller words in a larger one that fill this share of its area are what it consists of; else they are parts of letters.
+_FILLS = 0.5
+# A word that lies in another one by this share of its area is in the way.
+_WITHIN = 0.5
+# Words that come so close to the border of their tile, in pixels of the canvas, may go on behind it.
+_BORDER = 3.0
+
+
+def detector(
+    arch: str | None = None,
+    *,
+    text_threshold: float = 0.7,
+    link_threshold: float = 0.4,
+    low_text: float = 0.4,
+    precision: Precision = "auto",
+    threads: int | None = None,
+) -> CraftDetector:
+    """Build CRAFT.
+
+    Args:
+        arch: None for the weights in ``torchfree-ocr`` 1.0, or the path of CRAFT weights as ``.onnx`` or ``.pth``;
+            ``.pth`` files need PyTorch.
+        text_threshold: how sure CRAFT must be of at least one spot of a word.
+        link_threshold: how strongly letters must belong together.
+        low_text: where the border of a word is drawn.
+        precision: of the arithmetic in OpenVINO: "fp32", "bf16", or "auto" for bf16 where the processor has it.
+        threads: CPU threads of the networks, None for one a core.
+
+    Returns:
+        a detector of words, safe to call from several threads.
+
+    Raises:
+        DetectorError: there are no such weights, or they are not those of CRAFT.
+        HostError: ``torchfree-ocr`` is not installed and no file is given.
+    """
+    from clip4str_adapters.rapidocr import detector as rapidocr_detector
+
+    network = load_network(bundled_weights() if arch is None else Path(arch), precision, threads)
+    return CraftDetector(network, rapidocr_detector(threads=threads), Thresholds(text_threshold, link_threshold, low_text))
+
+
+class CraftDetector:
+    """Finds words with CRAFT in the places where another detector may have seen text.
+
+    Args:
+        network: CRAFT.
+        scout: says where to look.
+        thresholds: what counts as a word.
+    """
+
+    def __init__(self, network: Network, scout: RapidOCRDetector, thresholds: Thresholds | None = None) -> None:
+        self.network = network
+        self.scout = scout
+        self.thresholds = thresholds or Thresholds()
+
+    def __call__(self, pages: Sequence[np.ndarray]) -> list[Detections]:
+        """Find the words of pages; see :class:`clip4str_plugin.reading.detectors.Detector`."""
+        for page in pages:
+            check_page(page)
+        return [self.find(page, self.scout.see(page).inner) for page in pages]
+
+    def find(self, page: np.ndarray, text_map: np.ndarray) -> Detections:
+        """Find the words of a page.
+
+        Args:
+            page: uint8 RGB (H, W, 3).
+            text_map: (h, w) float32 over the page, how likely there is text; see ``RapidOCRDetector.see``.
+        """
+        found: list[_Found] = []
+        for canvas in place_tiles(plan_tiles(text_map, page.shape)):
+            found += self._look(page, canvas)
+        kept = _settle(found)
+        return Detections([word.polygon for word in kept], np.array([word.score for word in kept]), "word")
+
+    def _look(self, page: np.ndarray, tiles: list[Tile]) -> list[_Found]:
+        import cv2
+
+        sides = [max(start + side for start, side in ends) for ends in _ends(tiles)]
+        width, height = (-(-side // STRIDE) * STRIDE for side in sides)
+        canvas = np.empty((height, width, 3), np.uint8)
+        canvas[:] = FILL
+        for tile in tiles:
+            columns, rows = tile.size
+            part = page[tile.top : tile.bottom, tile.left : tile.right]
+            shrinks = tile.scale < 0.75
+            scaled = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+            canvas[tile.y : tile.y + rows, tile.x : tile.x + columns] = scaled
+        maps = self.network(canvas)
+        return [word for tile in tiles for word in self._words_of(tile, maps, page.shape)]
+
+    def _words_of(self, tile: Tile, maps: np.ndarray, shape: tuple[int, ...]) -> list[_Found]:
+        columns, rows = tile.size
+        window = maps[tile.y // 2 : (tile.y + rows + 1) // 2, tile.x // 2 : (tile.x + columns + 1) // 2]
+        words = find_words(window[..., 0], window[..., 1], self.thresholds)
+        # A point of the maps is two pixels of the canvas.
+        to_page = 2 / tile.scale
+        offset = np.array([tile.left, tile.top]) - np.array([tile.x % 2, tile.y % 2]) / tile.scale
+        inner_low = np.array([tile.left if tile.left else -np.inf, tile.top if tile.top else -np.inf])
+        far = [tile.right if tile.right < shape[1] else np.inf, tile.bottom if tile.bottom < shape[0] else np.inf]
+        slack = _BORDER / tile.scale
+        found = []
+        for word in words:
+            polygon = (word.polygon * to_page + offset).astype(np.float32)
+            cut = bool((polygon < inner_low + slack).any() or (polygon > np.array(far) - slack).any())
+            polygon = np.clip(polygon, 0, (shape[1], shape[0]))
+            found.append(_Found(polygon, word.score, word.height * 2, cut, tile.left, tile.top))
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """A word in pixels of the page; its height is that on the canvas."""
+
+    polygon: np.ndarray
+    score: float
+    height: float
+    cut: bool
+    left: int
+    top: int
+
+
+def _ends(tiles: list[Tile]) -> list[list[tuple[int, int]]]:
+    return [[(tile.x, tile.size[0]) for tile in tiles], [(tile.y, tile.size[1]) for tile in tiles]]
+
+
+def _settle(found: list[_Found]) -> list[_Found]:
+    """Keep one of words that different tiles show in one place."""
+    from shapely import Polygon, STRtree
+
+    shapes = [Polygon(word.polygon).buffer(0) for word in found]
+    order = sorted((i for i in range(len(found)) if shapes[i].area >= 1), key=lambda i: (found[i].cut, -shapes[i].area))
+    rank = {index: place for place, index in enumerate(order)}
+    tree = STRtree(shapes)
+    gone: set[int] = set()
+    for index in order:
+        if index in gone:
+            continue
+        shape = shapes[index]
+        others = [int(i) for i in tree.query(shape) if rank.get(int(i), -1) > rank[index] and int(i) not in gone]
+        shares = {i: shapes[i].intersection(shape).area for i in others}
+        inside = [i for i in others if shares[i] > _WITHIN * shapes[i].area]
+        whole = [i for i in inside if not found[i].cut]
+        if sum(shares[i] for i in whole) > _FILLS * shape.area:
+            gone.add(index)
+        else:
+            gone.update(inside)
+    return [found[index] for index in sorted(order) if index not in gone]

@@ -1,0 +1,145 @@
+"""CRAFT's network: from its file to a function from pictures to maps of letters and links, on the CPU.
+
+CRAFT (Baek et al., "Character Region Awareness for Text Detection", CVPR 2019) is a VGG-16 with a decoder that says for
+every second pixel how central it is in a letter, and how central in the gap between two letters of a word.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from clip4str_plugin.errors import DetectorError, HostError
+
+__all__ = ["FILL", "PACKAGE", "STRIDE", "Network", "Precision", "bundled_weights", "load_network"]
+
+PACKAGE = "torchfree_ocr"
+# The network wants sides in multiples of this.
+STRIDE = 32
+# The mean colour (RGB) of ImageNet, which becomes zero: what surrounds a picture.
+FILL = (124, 116, 104)
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+Precision = Literal["auto", "fp32", "bf16"]
+# A uint8 RGB picture (H, W, 3), sides multiples of STRIDE, to maps of letters and links (H / 2, W / 2, 2) float32.
+Network = Callable[[np.ndarray], np.ndarray]
+
+
+def bundled_weights() -> Path:
+    """The network within the package ``torchfree-ocr``, which is not imported.
+
+    Raises:
+        HostError: the package is not installed.
+        DetectorError: this version of it holds no network.
+    """
+    spec = find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        raise HostError("CRAFT's weights are missing; pip install 'clip4str-plugin[craft]', or give a file of weights")
+    path = Path(spec.origin).parent / "onnx" / "detectionModel.onnx"
+    if not path.is_file():
+        raise DetectorError("torchfree-ocr holds no network since version 1.1; pip install 'torchfree-ocr==1.0.1'")
+    return path
+
+
+def load_network(path: Path, precision: Precision = "auto", threads: int | None = None) -> Network:
+    """Load a CRAFT network; OpenVINO computes it where it is installed, else ONNX Runtime, or PyTorch for a ``.pth``.
+
+    Args:
+        path: an ``.onnx`` file, or a ``.pth`` file of the original code or of EasyOCR.
+        precision: in OpenVINO; "auto" is bfloat16 where the processor has it.
+        threads: CPU threads, None for one a core.
+
+    Returns:
+        a function that several threads may call.
+
+    Raises:
+        DetectorError: the file is missing or holds no such network; or bf16 without OpenVINO.
+    """
+    if precision not in ("auto", "fp32", "bf16"):
+        raise DetectorError(f"precision is {precision!r}; it must be 'auto', 'fp32' or 'bf16'")
+    if path.suffix not in (".onnx", ".pth") or not path.is_file():
+        raise DetectorError(f"there are no CRAFT weights {str(path)!r}; give the path of an .onnx or .pth file")
+    with_openvino = find_spec("openvino") is not None
+    if precision == "bf16" and not with_openvino:
+        raise DetectorError("bf16 needs OpenVINO: pip install 'clip4str-plugin[openvino]'")
+    try:
+        if path.suffix == ".pth":
+            from clip4str_adapters.craft_torch import load_craft
+
+            model = load_craft(path)
+            maps = _in_openvino(_traced(model), precision, threads) if with_openvino else _in_torch(model)
+        else:
+            maps = _in_openvino(path, precision, threads) if with_openvino else _in_onnxruntime(path, threads)
+        answer = maps(np.zeros((1, 3, STRIDE, STRIDE), np.float32))
+    except DetectorError:
+        raise
+    except Exception as error:
+        raise DetectorError(f"{path} holds no CRAFT network that can be loaded: {error}".splitlines()[0]) from error
+    if answer.shape != (1, STRIDE // 2, STRIDE // 2, 2):
+        raise DetectorError(f"{path} holds no CRAFT network: it makes {answer.shape} of a picture of {STRIDE} pixels")
+    levels = (np.arange(256, dtype=np.float32)[:, None] / 255 - _MEAN) / _STD
+    table = levels.astype(np.float32)[None]
+    # One picture at a time keeps all cores busy, and its activations fill memory enough.
+    lock = threading.Lock()
+
+    def network(picture: np.ndarray) -> np.ndarray:
+        import cv2
+
+        batch = np.ascontiguousarray(cv2.LUT(picture, table).transpose(2, 0, 1)[None])
+        with lock:
+            return np.array(maps(batch)[0])
+
+    return network
+
+
+def _in_openvino(graph: Any, precision: Precision, threads: int | None) -> Callable[[np.ndarray], np.ndarray]:
+    import openvino as ov
+
+    core = ov.Core()
+    has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    options: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": "bf16" if precision != "fp32" and has_bf16 else "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        # Pictures come in any size, and what is kept for each would add up.
+        "CPU_RUNTIME_CACHE_CAPACITY": 0,
+    }
+    if threads is not None:
+        options["INFERENCE_NUM_THREADS"] = threads
+    request = core.compile_model(graph, "CPU", options).create_infer_request()
+    return lambda batch: request.infer([batch], share_inputs=True)[0]
+
+
+def _in_onnxruntime(path: Path, threads: int | None) -> Callable[[np.ndarray], np.ndarray]:
+    from onnxruntime import InferenceSession, SessionOptions
+
+    options = SessionOptions()
+    options.enable_cpu_mem_arena = False  # it would keep the memory of the largest picture
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    session = InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    name, maps = session.get_inputs()[0].name, session.get_outputs()[0].name
+    return lambda batch: np.asarray(session.run([maps], {name: batch})[0])
+
+
+def _traced(model: Any) -> Any:
+    import openvino as ov
+    import torch
+
+    graph = ov.convert_model(model, example_input=torch.zeros(1, 3, 64, 64))
+    graph.reshape([1, 3, -1, -1])
+    return graph
+
+
+def _in_torch(model: Any) -> Callable[[np.ndarray], np.ndarray]:
+    import torch
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return model(torch.from_numpy(batch)).numpy()
+
+    return run

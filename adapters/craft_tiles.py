@@ -1,0 +1,188 @@
+"""Where CRAFT looks: the places of a page that may hold text, each at the size at which CRAFT reads best.
+
+CRAFT costs several hundred times as much a pixel as what finds such places, and most of a photo holds no text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+__all__ = ["Tile", "place_tiles", "plan_tiles"]
+
+# A point of the map of text lines above this may be text, and a spot of such points may if it has one above that.
+_MAYBE, _PEAK = 0.05, 0.1
+# The map shows the inner part of lines: text is so many times as high.
+_SHRUNK = 1.8
+# Text is brought to this height, in pixels of the canvas, by factors within the limits.
+_HEIGHT = 26.0
+_SMALLEST_SCALE, _LARGEST_SCALE = 0.15, 2.0
+# What lies around a place goes with it, in heights of its text.
+_CONTEXT = 1.0
+# Places are joined if the rectangle around both has at most so many times their area.
+_JOIN = 1.1
+# The whole page is looked at once, this large, for words so large that no other place shows them.
+_OVERVIEW = 384
+# Places are cut so that none is larger, in pixels of the canvas, with so much overlap.
+_LARGEST_TILE, _OVERLAP = 1024, 192
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A rectangle of the page.
+
+    Attributes:
+        left: first column, in pixels of the page.
+        top: first row.
+        right: column behind the last.
+        bottom: row behind the last.
+        scale: by which it is enlarged.
+        x: where it lies on its canvas, once it is placed.
+        y: likewise.
+    """
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    scale: float
+    x: int = 0
+    y: int = 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height on the canvas."""
+        return (
+            max(1, round((self.right - self.left) * self.scale)),
+            max(1, round((self.bottom - self.top) * self.scale)),
+        )
+
+    def holds(self, other: Tile) -> bool:
+        """Whether the other one lies within this one."""
+        return (
+            self.left <= other.left
+            and self.top <= other.top
+            and self.right >= other.right
+            and self.bottom >= other.bottom
+        )
+
+
+def plan_tiles(text_map: np.ndarray, shape: tuple[int, ...]) -> list[Tile]:
+    """Choose the places to look at, the whole page first.
+
+    Args:
+        text_map: (h, w) float32 in [0, 1] over the whole page: where a cheaper detector sees lines of text.
+        shape: of the page, height and width first.
+    """
+    height, width = shape[:2]
+    overview = Tile(0, 0, width, height, min(1.0, _OVERVIEW / max(height, width)))
+    tiles = [overview]
+    for scale, places in _places_by_scale(text_map, width, height).items():
+        whole = overview.scale >= scale
+        tiles += [] if whole else [part for place in _merged(places) for part in _cut(place)]
+    return tiles
+
+
+def _places_by_scale(text_map: np.ndarray, width: int, height: int) -> dict[float, list[Tile]]:
+    import cv2
+
+    to_page = np.array([width / text_map.shape[1], height / text_map.shape[0]])
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((text_map > _MAYBE).astype(np.uint8))
+    places: dict[float, list[Tile]] = {}
+    for label in range(1, count):
+        x, y, w, h = (int(value) for value in stats[label][:4])
+        inside = labels[y : y + h, x : x + w] == label
+        if text_map[y : y + h, x : x + w][inside].max() < _PEAK:
+            continue
+        points = np.argwhere(inside)[:, ::-1].astype(np.float32)
+        text_height = _SHRUNK * (min(cv2.minAreaRect(points)[1]) + 1) * float(to_page.mean())
+        exponent = round(2 * np.log2(np.clip(_HEIGHT / text_height, _SMALLEST_SCALE, _LARGEST_SCALE)))
+        margin = _CONTEXT * text_height
+        (left, top), (right, bottom) = (x, y) * to_page - margin, (x + w, y + h) * to_page + margin
+        place = Tile(
+            max(0, int(left)), max(0, int(top)), min(width, int(right) + 1), min(height, int(bottom) + 1),
+            2 ** (exponent / 2),
+        )  # fmt: skip
+        places.setdefault(place.scale, []).append(place)
+    return places
+
+
+def _merged(places: list[Tile]) -> list[Tile]:
+    """Join places of one scale that overlap, where that costs no more than looking at them one by one."""
+    joined: list[Tile] = []
+    for place in sorted(places, key=lambda place: (place.top, place.left)):
+        while True:
+            for index, other in enumerate(joined):
+                both = _around(place, other)
+                if _area(both) <= _JOIN * (_area(place) + _area(other)):
+                    place = both
+                    del joined[index]
+                    break
+            else:
+                joined.append(place)
+                break
+    return joined
+
+
+def _around(one: Tile, other: Tile) -> Tile:
+    left, top = min(one.left, other.left), min(one.top, other.top)
+    return Tile(left, top, max(one.right, other.right), max(one.bottom, other.bottom), one.scale)
+
+
+def _area(tile: Tile) -> int:
+    return (tile.right - tile.left) * (tile.bottom - tile.top)
+
+
+def _cut(tile: Tile) -> list[Tile]:
+    """Cut a place that is too large into parts that overlap."""
+    largest, overlap = int(_LARGEST_TILE / tile.scale), int(_OVERLAP / tile.scale)
+    columns, rows = (
+        _starts(tile.right - tile.left, largest, overlap),
+        _starts(tile.bottom - tile.top, largest, overlap),
+    )
+    return [
+        Tile(
+            tile.left + x, tile.top + y, min(tile.right, tile.left + x + largest),
+            min(tile.bottom, tile.top + y + largest), tile.scale,
+        )
+        for y in rows
+        for x in columns
+    ]  # fmt: skip
+
+
+def _starts(length: int, largest: int, overlap: int) -> list[int]:
+    if length <= largest:
+        return [0]
+    count = int(np.ceil((length - overlap) / (largest - overlap)))
+    return [round(index * (length - largest) / (count - 1)) for index in range(count)]
+
+
+def place_tiles(tiles: list[Tile]) -> list[list[Tile]]:
+    """Lay tiles side by side on as few canvases as their sizes allow, in rows from the tallest to the lowest.
+
+    Returns:
+        the tiles of each canvas; no canvas is much larger than the largest tile may be.
+    """
+    canvases: list[list[Tile]] = []
+    waiting = sorted(tiles, key=lambda tile: -tile.size[1])
+    while waiting:
+        area = sum(tile.size[0] * tile.size[1] for tile in waiting)
+        width = min(_LARGEST_TILE, max(max(tile.size[0] for tile in waiting), int(1.1 * area**0.5)))
+        canvas: list[Tile] = []
+        top = 0
+        while waiting:
+            row = waiting[0].size[1]
+            if canvas and top + row > _LARGEST_TILE:
+                break
+            left, rest = 0, []
+            for tile in waiting:
+                if left + tile.size[0] <= max(width, waiting[0].size[0]):
+                    canvas.append(replace(tile, x=left, y=top))
+                    left += tile.size[0]
+                else:
+                    rest.append(tile)
+            waiting = rest
+            top += row
+        canvases.append(canvas)
+    return canvases

@@ -12,23 +12,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 
 from clip4str_adapters.craft_network import FILL, PACKAGE, STRIDE, Network, Precision, bundled_weights, load_network
 from clip4str_adapters.craft_tiles import Tile, place_tiles, plan_tiles
 from clip4str_adapters.craft_words import Thresholds, find_words
-from clip4str_plugin.reading.detectors import Detections, check_page
+from clip4str_plugin.reading.detectors import Detections, check_page, load_detector
 
-if TYPE_CHECKING:
-    from clip4str_adapters.rapidocr import RapidOCRDetector
-
-__all__ = ["HOST", "CraftDetector", "detector"]
+__all__ = ["HOST", "CraftDetector", "Scout", "detector"]
 
 HOST = PACKAGE
 
-# Smaller words in a larger one that fill this share of its area are what it consists of; else they are parts of letters.
+# Smaller words in a larger one that fill this share of its area are what it consists of, others parts of its letters.
 _FILLS = 0.5
 # A word that lies in another one by this share of its area is in the way.
 _WITHIN = 0.5
@@ -63,10 +60,22 @@ def detector(
         DetectorError: there are no such weights, or they are not those of CRAFT.
         HostError: ``torchfree-ocr`` is not installed and no file is given.
     """
-    from clip4str_adapters.rapidocr import detector as rapidocr_detector
-
     network = load_network(bundled_weights() if arch is None else Path(arch), precision, threads)
-    return CraftDetector(network, rapidocr_detector(threads=threads), Thresholds(text_threshold, link_threshold, low_text))
+    scout: Any = load_detector("rapidocr", threads=threads)
+    return CraftDetector(network, scout, Thresholds(text_threshold, link_threshold, low_text))
+
+
+class _Seen(Protocol):
+    @property
+    def inner(self) -> np.ndarray:
+        """The map over the page, (h, w) float32 in [0, 1]."""
+
+
+class Scout(Protocol):
+    """Sees where a page may hold text; ``rapidocr`` does."""
+
+    def see(self, page: np.ndarray) -> _Seen:
+        """Look at a page, uint8 RGB (H, W, 3)."""
 
 
 class CraftDetector:
@@ -78,7 +87,7 @@ class CraftDetector:
         thresholds: what counts as a word.
     """
 
-    def __init__(self, network: Network, scout: RapidOCRDetector, thresholds: Thresholds | None = None) -> None:
+    def __init__(self, network: Network, scout: Scout, thresholds: Thresholds | None = None) -> None:
         self.network = network
         self.scout = scout
         self.thresholds = thresholds or Thresholds()
@@ -94,7 +103,7 @@ class CraftDetector:
 
         Args:
             page: uint8 RGB (H, W, 3).
-            text_map: (h, w) float32 over the page, how likely there is text; see ``RapidOCRDetector.see``.
+            text_map: (h, w) float32 over the page, how likely there is text; see :class:`Scout`.
         """
         found: list[_Found] = []
         for canvas in place_tiles(plan_tiles(text_map, page.shape)):

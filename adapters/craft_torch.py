@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ class _Encoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         layers = list(vgg16_bn(weights=None).features)
-        for number, (first, last) in enumerate(zip(_SLICES, _SLICES[1:]), 1):
+        for number, (first, last) in enumerate(itertools.pairwise(_SLICES), 1):
             part = nn.Sequential()
             for index in range(first, last):
                 part.add_module(str(index), layers[index])

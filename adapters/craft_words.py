@@ -88,7 +88,7 @@ def find_words(text: np.ndarray, links: np.ndarray, thresholds: Thresholds) -> l
         if len(points) < _STRAIGHT_FILL * (sides[0] + 1) * (sides[1] + 1):
             curve = _curve(points, quad)
         polygon, word_height = (quad, float(sides[1])) if curve is None else curve
-        words.append(MapWord((polygon + (x0, y0)).astype(np.float32), min(score, 1.0), word_height))
+        words.append(MapWord((polygon + np.array([x0, y0])).astype(np.float32), min(score, 1.0), word_height))
     return words
 
 

@@ -192,6 +192,7 @@ class RapidOCRDetector:
         self._levels = preprocess.normalize(levels).astype(np.float32)  # 1, 256, 3
 
     def __call__(self, pages: Sequence[np.ndarray]) -> list[Detections]:
+        """Find the lines of pages; see :class:`clip4str_plugin.reading.detectors.Detector`."""
         return [self._detect(page) for page in pages]
 
     def _detect(self, page: np.ndarray) -> Detections:

@@ -70,6 +70,7 @@ class Page:
         index: its place in that file, from 0; None in the place of a whole file that cannot be read.
         dpi: pixels an inch, None if unknown.
         left_out: doubtful words that are not among ``words``, with lines and blocks of their own.
+        detector: which detector found the text, where it was chosen by the page ("auto"), else "".
     """
 
     image: np.ndarray | None
@@ -80,6 +81,7 @@ class Page:
     index: int | None = 0
     dpi: float | None = None
     left_out: list[Word] = field(default_factory=list)
+    detector: str = ""
 
     @property
     def width(self) -> int:

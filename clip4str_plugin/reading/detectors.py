@@ -40,11 +40,13 @@ class Detections:
             the top left pixel, clockwise from the top left corner *of the text*.
         scores: (N,) float32, how sure the detector is of each region, in [0, 1].
         granularity: whether a region holds one ``"word"`` or a whole ``"line"``.
+        detector: who found them where a detector chooses among others, else "".
     """
 
     polygons: list[np.ndarray]
     scores: np.ndarray
     granularity: Literal["word", "line"] = "word"
+    detector: str = ""
 
     def __post_init__(self) -> None:
         import numpy as np

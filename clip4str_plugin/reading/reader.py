@@ -60,7 +60,7 @@ class Reader:
 
     def __init__(
         self,
-        detector: str | Detector = "rapidocr",
+        detector: str | Detector = "auto",
         recognizer: Recognizer | CLIP4STR | str | Path = "tiny",
         **options: Any,
     ) -> None:
@@ -248,6 +248,7 @@ class _Draft:
     regions: list[Region] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     error: str | None = None
+    detector: str = ""
 
     def page(self, found: list[_Piece], seconds: float, keep_doubtful: bool) -> Page:
         """The page with the words that were read, given the seconds that took."""
@@ -255,7 +256,9 @@ class _Draft:
             return Page(self.image, error=self.error)
         words = _arrange([piece for piece in found if keep_doubtful or not piece.doubtful], self.image.shape)
         left_out = [] if keep_doubtful else _arrange([piece for piece in found if piece.doubtful], self.image.shape)
-        return Page(self.image, words, {**self.seconds, "recognize": seconds}, left_out=left_out)
+        return Page(
+            self.image, words, {**self.seconds, "recognize": seconds}, left_out=left_out, detector=self.detector
+        )
 
 
 def _draft(image: np.ndarray, detections: Detections | Exception, seconds: float) -> _Draft:
@@ -270,7 +273,8 @@ def _draft(image: np.ndarray, detections: Detections | Exception, seconds: float
     except Exception as error:  # what a detector of others gives may be anything
         logger.debug("straightening failed", exc_info=True)
         return _Draft(image, error=f"the text could not be read: {_one_line(error)}")
-    return _Draft(image, regions, {"detect": seconds, "rectify": time.perf_counter() - begin})
+    times = {"detect": seconds, "rectify": time.perf_counter() - begin}
+    return _Draft(image, regions, times, detector=getattr(detections, "detector", ""))
 
 
 def _arrange(found: list[_Piece], shape: tuple[int, ...]) -> list[Word]:

@@ -16,8 +16,9 @@ def page_record(page: Page) -> dict[str, Any]:
 
     A page that was read has ``image``, ``page``, ``width``, ``height``, ``words`` (each with ``text``, ``confidence``,
     ``polygon`` in pixels of the image as it stands upright, ``line``; ``doubtful`` where it is true), ``left_out``
-    (doubtful words that are not among ``words``, with the same fields, their lines counted apart) and ``seconds``; one
-    that was not has ``image`` and ``error``, and ``page`` unless the whole file cannot be read.
+    (doubtful words that are not among ``words``, with the same fields, their lines counted apart), ``detector``
+    (which one found the text, where it was chosen by the page) and ``seconds``; one that was not has ``image`` and
+    ``error``, and ``page`` unless the whole file cannot be read.
     """
     if page.error is not None:
         where = {} if page.index is None else {"page": page.index}
@@ -28,6 +29,7 @@ def page_record(page: Page) -> dict[str, Any]:
         "width": page.width,
         "height": page.height,
         "words": [_word_record(word) for word in page.words],
+        **({"detector": page.detector} if page.detector else {}),
         "left_out": [_word_record(word) for word in page.left_out],
         "seconds": {stage: round(seconds, 4) for stage, seconds in page.seconds.items()},
     }

@@ -43,7 +43,7 @@ _MINIATURE = {
     "text_width": 64,
     "text_layers": 2,
 }
-VARIANTS = ("torch", "fused", "cudnn", "compiled", "compiled-cudnn", "fp8")
+VARIANTS = ("torch", "fused", "cudnn", "compiled", "compiled-cudnn", "fp8", "fp8-cudnn")
 
 
 class Run:
@@ -216,7 +216,7 @@ def variant(model: CLIP4STR, name: str, precision: str) -> CLIP4STR:
     if name == "torch":
         return set_precision(model, precision, "torch")
     if name not in ("fused", "graphs"):
-        model.engine = FusedEncoders(model, dtype, fp8=name == "fp8", compiled=name != "cudnn", cudnn="cudnn" in name)
+        model.engine = FusedEncoders(model, dtype, fp8="fp8" in name, compiled=name != "cudnn", cudnn="cudnn" in name)
     elif name == "fused":
         model.engine = FusedEncoders(model, dtype)
     model.cuda_graphs = True
@@ -292,6 +292,24 @@ def from_host(run: Run, label: str, model: CLIP4STR, crops: list[np.ndarray], **
     )
 
 
+def profile(run: Run, label: str, model: CLIP4STR, n: int) -> None:
+    """Print where the card's time goes."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as profiler
+
+    images = torch.rand(n, 3, *model.config.image_size, device=run.device, dtype=model.dtype) * 2 - 1
+    activities = [ProfilerActivity.CUDA if run.device.type == "cuda" else ProfilerActivity.CPU]
+
+    def once() -> str:
+        with torch.inference_mode(), profiler(activities=activities) as found:
+            model.generate(images, complete=False)
+            run.wait()
+        print(found.key_averages().table(sort_by="self_cuda_time_total", row_limit=22, max_name_column_width=70))
+        return "above"
+
+    run.row(f"{label}, profile of a batch of {n}", once)
+
+
 def stages_on_host(run: Run, model: CLIP4STR, crops: list[np.ndarray], label: str) -> None:
     n = min(512, len(crops))
     arrays = [as_array(crop) for crop in crops[:n]]
@@ -351,11 +369,12 @@ def clip_rows(run: Run, geometry: str, sizes: list[int], host: int, variants: li
         made = run.row(f"{geometry} bf16 {name}, made", lambda name=name: variant(model, name, "bf16"))
         if made is None:
             continue
-        few = name in ("cudnn", "compiled-cudnn")
-        on_card(run, f"{geometry} bf16 {name}", made, sizes[-1:] if few or name == "torch" else sizes, True)
-        if name in ("fused", "compiled", "fp8"):
+        on_card(run, f"{geometry} bf16 {name}", made, sizes if name == "fused" else sizes[-1:], True)
+        if name != "torch":
             decoding_alone(run, f"{geometry} bf16 {name}", made, sizes[-1])
             from_host(run, f"{geometry} bf16 {name}", made, crops)
+        if run.args.profile:
+            profile(run, f"{geometry} bf16 {name}", made, sizes[-1])
         if name == "fused":
             stages_on_host(run, made, crops, geometry)
         made = None
@@ -368,7 +387,7 @@ def fp8_words(run: Run) -> None:
     with run.device:
         model = arranged("base16", disagree=False).to(run.device)
     made = {"base16 fp32": variant(model, "fused", "fp32"), "base16 bf16": variant(model, "fused", "bf16")}
-    if "fp8" in run.args.variants:
+    if any("fp8" in name for name in run.args.variants):
         made["base16 fp8"] = variant(model, "fp8", "bf16")
     changed(run, made, words(64 if run.args.quick else 1024, seed=1), "base16 fp32")
 
@@ -389,19 +408,13 @@ def tiny_rows(run: Run, count: int) -> None:
         if name.endswith("graphs"):
             on_card(run, name, each, [n], True)
             decoding_alone(run, name, each, n)
+            if run.args.profile:
+                profile(run, name, each, n)
             for size in [16] if run.args.quick else [512, 1024] if "fp32" in name else [1024]:
                 from_host(run, name, each, many, batch_size=size)
         else:
             from_host(run, name, each, many[: 64 if run.args.quick else 2048])
     stages_on_host(run, model, many, "tiny")
-    for layout in ("channels_last", "contiguous"):
-        for precision in ("fp32", "bf16"):
-            trunk = copy.deepcopy(made[f"tiny {precision} graphs"])
-            run.row(
-                f"tiny {precision}, image encoder alone, {layout}, batch {n}",
-                lambda trunk=trunk, layout=layout: tower_rate(run, trunk, n, layout == "channels_last"),
-                "a second",
-            )
     slow = made["tiny bf16 torch"]
     crops = many[: 32 if run.args.quick else 1024]
 
@@ -418,24 +431,6 @@ def tiny_rows(run: Run, count: int) -> None:
     run.row(f"tiny bf16 torch, attention as PyTorch chooses it, {len(crops)} crops", with_cudnn, "a second")
 
 
-def tower_rate(run: Run, model: CLIP4STR, n: int, channels_last: bool) -> float:
-    trunk = model.clip_model.visual.trunk
-    images = torch.rand(n, 3, *model.config.image_size, device=run.device, dtype=model.dtype)
-    if channels_last:
-        trunk = trunk.to(memory_format=torch.channels_last)
-        return run.per_second(lambda: trunk.forward_features(images), n)
-
-    def contiguous() -> None:
-        kept = Tensor.contiguous
-        Tensor.contiguous = lambda self, memory_format=torch.contiguous_format: kept(self)  # type: ignore[method-assign]
-        try:
-            trunk.forward_features(images)
-        finally:
-            Tensor.contiguous = kept  # type: ignore[method-assign]
-
-    return run.per_second(contiguous, n)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda")
@@ -443,7 +438,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=125, help="no row starts after so many")
     parser.add_argument("--json", help="where to write all rows, again after each")
     parser.add_argument("--models", nargs="+", default=["base16", "tiny", "large14"])
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["fused", "torch", "compiled", "fp8"])
+    parser.add_argument(
+        "--variants", nargs="+", choices=VARIANTS, default=["fused", "torch", "cudnn", "compiled-cudnn", "fp8-cudnn"]
+    )
+    parser.add_argument("--profile", action="store_true", help="print where the card's time goes")
     parser.add_argument("--only", nargs="+", help="rows whose names hold one of these")
     args = parser.parse_args()
     run = Run(args)
@@ -461,17 +459,11 @@ def main() -> None:
     some = words(48) + [np.asarray(Image.fromarray(crop).resize((40, 300))) for crop in words(4)]
     run.row("pixels", lambda: pixels_differ(run, some))
     sizes = [2, 8] if quick else [64, 256, 1024]
+    compiled = [v for v in args.variants if v.startswith(("compiled", "fp8"))]
     if "base16" in args.models:
-        clip_rows(
-            run,
-            "base16",
-            sizes,
-            64 if quick else 8192,
-            [v for v in args.variants if "compiled" not in v and v != "fp8"],
-        )
+        clip_rows(run, "base16", sizes, 64 if quick else 8192, [v for v in args.variants if v not in compiled])
     if "tiny" in args.models:
         tiny_rows(run, 64 if quick else 32768)
-    compiled = [v for v in args.variants if "compiled" in v or v == "fp8"]
     if "large14" in args.models:
         clip_rows(run, "large14", [2] if quick else [512], 16 if quick else 2048, ["fused"])
     if "base16" in args.models and compiled:

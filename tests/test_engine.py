@@ -160,8 +160,8 @@ def test_a_cache_that_cannot_be_written(golden_checkpoint, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("fp16",), "precision is 'fp16'; known are fp32, bf16, int8, auto"),
-        (("fp32", "tensorrt"), "engine is 'tensorrt'; known are auto, torch, openvino, cuda_graphs"),
+        (("fp16",), "precision is 'fp16'; known are fp32, bf16, fp8, int8, auto"),
+        (("fp32", "tensorrt"), "engine is 'tensorrt'; known are auto, torch, openvino, cuda_graphs, compiled"),
         (("bf16", "cuda_graphs"), "CUDA graphs need a model on a GPU, not on cpu"),
         (("int8", "torch"), "int8 needs OpenVINO"),
     ],
@@ -205,5 +205,5 @@ def test_load_model_takes_a_precision(golden_checkpoint, cache, golden_images):
     model = load_model(golden_checkpoint, precision="fp32")
     assert model.dtype == torch.float32
     assert load_model(golden_checkpoint).engine is None, "the reference stays the default"
-    with pytest.raises(EngineError, match="precision is 'fp8'"):
+    with pytest.raises(EngineError, match="fp8 needs a GPU"):
         load_model(golden_checkpoint, precision="fp8")

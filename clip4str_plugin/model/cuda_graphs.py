@@ -17,7 +17,7 @@ from torch import Tensor
 
 from clip4str_plugin.model.caption import CaptionTokenizer
 from clip4str_plugin.model.caption_graph import CaptionGraph
-from clip4str_plugin.model.decoder import Decoder, GreedyState, KeysValues
+from clip4str_plugin.model.decoder import Decoder, GreedyState, KeysValues, select_rows
 from clip4str_plugin.model.search import Decoding, Search
 
 __all__ = ["GraphDecoder"]
@@ -136,6 +136,7 @@ class _Size:
         )
         self.tokens = torch.zeros(rows, dtype=torch.long, device=device)
         self.ended = torch.zeros(rows, dtype=torch.bool, device=device)
+        self.wrong = torch.zeros(rows, dtype=torch.bool, device=device)
         self.guess = torch.zeros(rows, self.positions, dtype=torch.long, device=device)
         self._graphs: dict[Hashable, torch.cuda.CUDAGraph] = {}
         self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
@@ -162,9 +163,8 @@ class _Size:
             result = self.cross
             note()
             self._run("cross", self._cross)
-            # Every pass finds at least one more token of each crop.
-            while model.config.decode_ar and self.flag:
-                self._run("verify", self._verify)
+            if model.config.decode_ar:
+                self._settle()
         for _ in range(refine_iters):
             self._run("refine", self._refine)
             if model.config.cross_branch:
@@ -225,7 +225,18 @@ class _Size:
         logits, better, wrong = cross.search.verify(cross.memory, self.guess, cross.lengths)
         cross.logits.copy_(cross.search.cut(logits, cross.lengths))
         self.guess.copy_(better)
-        self.flag.copy_((wrong & ~self.is_idle).any())
+        torch.logical_and(wrong, ~self.is_idle, out=self.wrong)
+
+    def _settle(self) -> None:
+        """Check the crops again that the cross-modal branch reads differently; few are left, so without a graph."""
+        cross, rows = self.cross, self.wrong.nonzero()[:, 0]
+        while len(rows):
+            memory, guess, lengths = select_rows(cross.memory, rows), self.guess[rows], cross.lengths[rows]
+            # Every pass finds at least one more token of each crop.
+            logits, better, wrong = cross.search.verify(memory, guess, lengths)
+            cross.logits[rows] = cross.search.cut(logits, lengths)
+            self.guess[rows] = better
+            rows = rows[wrong]
 
     def _refine(self) -> None:
         self.visual.refine()

@@ -7,6 +7,7 @@ so that two matrix products give the very same pixels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -151,9 +152,8 @@ def _resize(pixels: Tensor, start: Tensor, first: _Lines, second: _Lines) -> Ten
     b = torch.arange(second.largest, device=pixels.device)
     # What lies beyond a crop is some pixel or other, times a weight of 0.
     place = (start[:, None, None] + a * first.stride + b * second.stride).clamp_(max=len(pixels) - 1)
-    crops = pixels[place].double()  # n, a, b, 3
-    half = _resampled(_weights(first), crops.flatten(2)).unflatten(2, (-1, 3)).transpose(1, 2)  # n, b, outputs, 3
-    return _resampled(_weights(second), half.flatten(2).double()).unflatten(2, (-1, 3))
+    half = _resampled(first, pixels[place].flatten(2)).unflatten(2, (-1, 3)).transpose(1, 2)  # n, b, outputs, 3
+    return _resampled(second, half.flatten(2)).unflatten(2, (-1, 3))
 
 
 def _rows_first(sizes: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -172,32 +172,36 @@ def _saves_work() -> bool:
     return bool((resized.numpy() == resize(probe, (30, 30))).all())
 
 
-def _resampled(weights: Tensor, pixels: Tensor) -> Tensor:
-    """Sum, round half up and clip: (n, outputs, inputs) times (n, inputs, K) float64 to uint8."""
-    sums = torch.baddbmm(pixels.new_full((1, 1, 1), 0.5), weights, pixels)
-    return sums.clamp_(0, 255.5).to(torch.uint8)  # cut off, which is rounding down
+def _resampled(lines: _Lines, pixels: Tensor) -> Tensor:
+    """Resample (n, largest, K) uint8 to (n, outputs, K) uint8: sum, round half up and clip."""
+    inputs = torch.ones(len(pixels), lines.largest + 1, pixels.shape[2], dtype=torch.float64, device=pixels.device)
+    inputs[:, :-1] = pixels
+    weights = _weights(lines)
+    weights[..., -1] = 0.5  # of the line of ones: with it, cutting off the fraction rounds
+    return (weights @ inputs).clamp_(0, 255).to(torch.uint8)
 
 
 def _weights(lines: _Lines) -> Tensor:
-    """Return Pillow's bicubic weights, (n, outputs, largest) float64.
+    """Return Pillow's bicubic weights, (n, outputs, largest + 1) float64, the last 0.
 
     Follows ``precompute_coeffs`` and ``normalize_coeffs_8bpc`` of Pillow's ``Resample.c``.
     """
     sizes, largest, _, outputs = lines
+    taps = 2 * math.ceil(_SUPPORT * max(largest / outputs, 1.0)) + 1
     size = sizes.double()[:, None, None]
     scale = size / outputs
     widening = scale.clamp(min=1.0)  # antialiasing: the filter covers as many more pixels
     support = _SUPPORT * widening
     centre = (torch.arange(outputs, device=sizes.device).double()[:, None] + 0.5) * scale  # n, outputs, 1
-    index = torch.arange(largest, device=sizes.device).double()
-    inside = (index >= (centre - support + 0.5).trunc()) & (
-        index < torch.minimum((centre + support + 0.5).trunc(), size)
-    )
+    index = (centre - support + 0.5).trunc_().clamp_(min=0) + torch.arange(taps, device=sizes.device)
+    inside = index < torch.minimum((centre + support + 0.5).trunc_(), size)
     weights = _bicubic((index - centre + 0.5) * (1.0 / widening)) * inside
     weights /= weights.cumsum(-1)[..., -1:]  # added up from left to right, as Pillow does
     # Rounded half away from zero.
     weights.mul_(2.0**_FRACTION_BITS)
-    return (weights + weights.sign() * 0.5).trunc_().mul_(2.0**-_FRACTION_BITS)
+    weights = (weights + weights.sign() * 0.5).trunc_().mul_(2.0**-_FRACTION_BITS)
+    dense = weights.new_zeros(len(sizes), outputs, largest + 1)
+    return dense.scatter_add_(2, index.long().clamp_(max=largest), weights)
 
 
 def _bicubic(x: Tensor) -> Tensor:

@@ -133,10 +133,10 @@ def normalize(
     import torch
 
     dtype = dtype or torch.float32
-    table = _table(tuple(mean), tuple(std), dtype)
+    table = _table(tuple(mean), tuple(std), dtype, batch.device)
     if batch.device.type != "cpu":
         rows = torch.arange(0, 768, 256, dtype=torch.int32, device=batch.device).view(3, 1, 1)
-        return table.to(batch.device).flatten()[batch + rows]
+        return table.flatten()[batch + rows]
 
     import cv2
 
@@ -149,12 +149,12 @@ def normalize(
 
 
 @lru_cache(maxsize=16)
-def _table(mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype) -> torch.Tensor:
+def _table(mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Return (3, 256): the normalised value of every uint8 level of each channel."""
     import torch
 
     levels = torch.arange(256, dtype=torch.uint8).float().div(255)
-    return ((levels - torch.tensor(mean).view(3, 1)) / torch.tensor(std).view(3, 1)).to(dtype)
+    return ((levels - torch.tensor(mean).view(3, 1)) / torch.tensor(std).view(3, 1)).to(device, dtype)
 
 
 def _as_numpy(tensor: torch.Tensor) -> np.ndarray:

@@ -39,7 +39,8 @@ class FusedEncoders:
         dtype: type to compute in.
         fp8: matrix products of the blocks in 8 bits (e4m3, one scale a row of either matrix), for bfloat16.
         compiled: compile the blocks, which takes seconds at the first use and needs a C compiler.
-        cudnn: attention of the image tower by cuDNN.
+        cudnn: attention of the image tower by cuDNN, in batches of a multiple of 64 crops: it makes a plan for each new
+            number of them.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class FusedEncoders:
     def _run(self, tower: _Tower, x: Tensor, cudnn: bool) -> Tensor:
         block = _compiled_block() if self.compiled else _block
         attention: AbstractContextManager[Any] = nullcontext()
-        if cudnn:
+        if cudnn and len(x) % 64 == 0:
             attention = sdpa_kernel([SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION], set_priority=True)
         with attention:
             return tower(x, block)

@@ -20,7 +20,7 @@ __all__ = ["PRECISIONS", "Engine", "Precision", "set_precision"]
 
 logger = logging.getLogger(__name__)
 
-Engine = Literal["auto", "torch", "openvino", "cuda_graphs"]
+Engine = Literal["auto", "torch", "openvino", "cuda_graphs", "compiled"]
 _LARGE = 50_000_000  # parameters
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 
@@ -58,8 +58,10 @@ def set_precision(
         model: in float32, evaluation mode and on its device. Where decoders compute in bfloat16, its weights are
             rounded to that.
         precision: as above.
-        engine: "openvino", "torch" or "cuda_graphs" to insist on one. "cuda_graphs", PyTorch with decoding that is
-            replayed as CUDA graphs, is what "auto" takes on a GPU; "torch" launches every operation on its own.
+        engine: "openvino", "torch", "cuda_graphs" or "compiled" to insist on one. "cuda_graphs", PyTorch with decoding
+            that is replayed as CUDA graphs, is what "auto" takes on a GPU. "compiled" moreover compiles CLIP's own
+            encoders, which takes some ten seconds at the first batch, and a C compiler. "torch" launches every
+            operation on its own.
         calibration: for ``int8``, crops (as a Recognizer takes them) like those to be read; the range of the
             activations is measured on them. By default words are rendered.
 
@@ -79,7 +81,7 @@ def set_precision(
     if engine == "openvino" and not (on_cpu and installed):
         why = "is not installed: pip install 'clip4str-plugin[openvino]'" if on_cpu else "only serves the CPU"
         raise EngineError(f"OpenVINO {why}")
-    if engine == "cuda_graphs" and model.device.type != "cuda":
+    if engine in ("cuda_graphs", "compiled") and model.device.type != "cuda":
         raise EngineError(f"CUDA graphs need a model on a GPU, not on {model.device.type}: move it there first")
     use_openvino = on_cpu and installed and engine != "torch"
     if precision == "int8" and not use_openvino:
@@ -105,7 +107,7 @@ def set_precision(
 
     model.engine = None
     model.graph_decoder = GraphDecoder()
-    model.cuda_graphs = {"torch": False, "cuda_graphs": True}.get(engine)
+    model.cuda_graphs = {"torch": False, "cuda_graphs": True, "compiled": True}.get(engine)
     if use_openvino:
         from clip4str_plugin.model.engines.openvino import OpenVinoEncoders
 
@@ -120,7 +122,9 @@ def set_precision(
             use_openvino = False
     if fused:
         dtype = torch.float32 if chosen == "fp32" else torch.bfloat16
-        model.engine = FusedEncoders(model, dtype, fp8=chosen == "fp8", compiled=chosen == "fp8")
+        model.engine = FusedEncoders(
+            model, dtype, fp8=chosen == "fp8", compiled=engine == "compiled" or chosen == "fp8"
+        )
     # An engine for the encoders leaves the decoders, which run in bfloat16 only where that is faster. In a small
     # model, int8 is not worth the words that this would change.
     rounded = chosen in ("bf16", "fp8") or (chosen == "int8" and large)

@@ -182,7 +182,7 @@ def _resampled(lines: _Lines, pixels: Tensor) -> Tensor:
 
 
 def _weights(lines: _Lines) -> Tensor:
-    """Return Pillow's bicubic weights, (n, outputs, largest + 1) float64, the last 0.
+    """Return Pillow's bicubic weights, (n, outputs, largest + 1) float64, the last to be overwritten.
 
     Follows ``precompute_coeffs`` and ``normalize_coeffs_8bpc`` of Pillow's ``Resample.c``.
     """
@@ -201,7 +201,8 @@ def _weights(lines: _Lines) -> Tensor:
     weights.mul_(2.0**_FRACTION_BITS)
     weights = (weights + weights.sign() * 0.5).trunc_().mul_(2.0**-_FRACTION_BITS)
     dense = weights.new_zeros(len(sizes), outputs, largest + 1)
-    return dense.scatter_add_(2, index.long().clamp_(max=largest), weights)
+    # What lies beyond meets in the last column, which is the caller's.
+    return dense.scatter_(2, index.long().clamp_(max=largest), weights)
 
 
 def _bicubic(x: Tensor) -> Tensor:

@@ -156,6 +156,17 @@ def run(script, *arguments):
     return done.stdout
 
 
+def test_the_command_recognizes_words_without_heavy_modules(tmp_path):
+    Image.fromarray(drawn("Market")).save(tmp_path / "word.png")
+    script = """
+        import sys
+        from clip4str_plugin.cli import main
+        assert main(["recognize", sys.argv[1], "--device", "cpu"]) == 0
+        print(sorted({name.partition(".")[0] for name in sys.modules} & set(sys.argv[2:])))
+    """
+    assert run(script, tmp_path / "word.png", *HEAVY).split("\n") == ["Market", "[]", ""]
+
+
 def test_a_recognizer_needs_neither_pytorch_nor_a_detector(tmp_path):
     Image.fromarray(drawn("Market")).save(tmp_path / "word.png")
     script = """

@@ -13,6 +13,7 @@ from clip4str_plugin.page import Page
 from clip4str_plugin.reading.detectors import Detections
 from clip4str_plugin.reading.reader import Reader
 from clip4str_plugin.reading.recognizer import Recognition
+from clip4str_plugin.reading.segmentation import Pieces
 
 
 class ColourDetector:
@@ -206,10 +207,31 @@ def test_words_upside_down_are_read_the_other_way(mode, text):
 
 def test_the_words_of_a_detected_line_run_the_same_way(monkeypatch):
     page, boxes = arrows((100, 10), (20, 120), (110, 30))
-    monkeypatch.setattr("clip4str_plugin.reading.words.split_lines", lambda image, lines, start: [list(boxes)])
-    line = Detections([box(20, 30, 440, 40)], [0.5], "line")
+    ends = [((each[:, 0].min() - 20) / 440, (each[:, 0].max() - 20) / 440) for each in boxes]
+    monkeypatch.setattr("clip4str_plugin.reading.words.find_pieces", lambda crops: [Pieces(ends, [1.0, 1.0], 11.0)])
+    line = Detections([box(20, boxes[0][:, 1].min(), 440, np.ptp(boxes[0][:, 1]))], [0.5], "line")
     (result,) = reader_of(line, ArrowRecognizer()).stream([page])
     assert result.text == "30>110 120>20 10>100", "two of three say that it is upside down"
+
+
+def test_a_doubtful_blank_is_settled_by_reading(monkeypatch):
+    """A recognizer that is sure of wide crops joins, one that is sure of narrow crops cuts."""
+    monkeypatch.setattr(
+        "clip4str_plugin.reading.words.find_pieces", lambda crops: [Pieces([(0.0, 0.5), (0.5, 1.0)], [0.6], 6.0)]
+    )
+    page = np.full((100, 300, 3), 255, np.uint8)
+    line = Detections([box(20, 20, 240, 40)], [0.5], "line")
+
+    def recognizer(sure_of_wide):
+        def recognize(crops, color="rgb"):
+            sure = [0.99 if (crop.shape[1] > 200) == sure_of_wide else 0.9 for crop in crops]
+            return [Recognition(str(crop.shape[1]), p**3, (p,) * 3) for crop, p in zip(crops, sure)]
+
+        return recognize
+
+    for sure_of_wide, text in ((True, "240"), (False, "120 120")):
+        (result,) = reader_of(line, recognizer(sure_of_wide), orientation="off").stream([page])
+        assert result.text == text
 
 
 def test_orientation_is_checked():

@@ -85,31 +85,23 @@ def read_lines(
     Returns:
         one reading a crop, in the order of the crops.
     """
-    from clip4str_plugin.reading.line_splitting import find_words_in
+    from clip4str_plugin.reading.detectors import Detections
     from clip4str_plugin.reading.long_words import longest_text
-    from clip4str_plugin.reading.words import read_words
+    from clip4str_plugin.reading.words import cut_words, read_regions
 
-    spans: list[list[tuple[float, float]]] = [[] for _ in crops]
-    filled = [index for index, crop in enumerate(crops) if crop.size]
-    for index, found in zip(filled, find_words_in([crops[index] for index in filled])):
-        spans[index] = found
-    words: list[np.ndarray] = []  # views: they take no memory of their own
-    for crop, pieces in zip(crops, spans):
-        width = crop.shape[1]
-        for left, right in pieces:
-            start = min(int(left * width), width - 1)
-            words.append(crop[:, start : max(start + 1, round(right * width))])
-
-    oriented_words = iter(
-        read_words(
-            words,
-            lambda views: recognizer(views, color=color),
-            orientation=orientation,
-            lines=[number for number, pieces in enumerate(spans) for _ in pieces],
-            max_length=longest_text(recognizer),
-        )
+    regions = []
+    for crop in crops:
+        height, width = crop.shape[:2]
+        whole = [np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)] if crop.size else []
+        regions.append(cut_words(crop, Detections(whole, np.ones(len(whole)), "line")))
+    found = read_regions(
+        regions, lambda views: recognizer(views, color=color), orientation, max_length=longest_text(recognizer)
     )
-    return [_line([(next(oriented_words), left, right) for left, right in pieces]) for pieces in spans]
+    widths = [crop.shape[1] for crop in crops]
+    return [
+        _line([(item, region.polygon[:, 0].min() / width, region.polygon[:, 0].max() / width) for region, item in line])
+        for line, width in zip(found, widths)
+    ]
 
 
 def read_lines_of_page(
@@ -133,10 +125,9 @@ def read_lines_of_page(
     """
     from clip4str_plugin.reading.words import cut_words, read_regions
 
-    regions = cut_words(page, lines)
-    found = read_regions([regions], recognizer, orientation)
+    (found,) = read_regions([cut_words(page, lines)], recognizer, orientation)
     words: list[list[tuple[Oriented[Recognition], float, float]]] = [[] for _ in lines.polygons]
-    for region, item in zip(regions, found):
+    for region, item in found:
         left, right = _extent(region.polygon, lines.polygons[region.line])
         words[region.line].append((item, left, right))
     return [_line(items) for items in words]

@@ -192,15 +192,13 @@ class Reader:
         from clip4str_plugin.reading.orientation import turn_polygon
         from clip4str_plugin.reading.words import read_regions
 
-        regions = [region for page in pages for region in page]
-        settled = read_regions(pages, self.recognizer, self.options.orientation)
-        pieces = iter(
+        return [
             [
                 _Piece(turn_polygon(region.polygon, item.turns), region.score, item.reading, region.line)
-                for region, item in zip(regions, settled)
+                for region, item in page
             ]
-        )
-        return [list(islice(pieces, len(page))) for page in pages]
+            for page in read_regions(pages, self.recognizer, self.options.orientation)
+        ]
 
 
 def _open(source: Source | Iterable[Source]) -> Iterator[PageImage | Unreadable]:

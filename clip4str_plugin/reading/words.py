@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -12,11 +12,13 @@ import numpy as np
 
 from clip4str_plugin.errors import PolygonError
 from clip4str_plugin.geometry.rectification import rectify
+from clip4str_plugin.geometry.text_strip import TextStrip
 from clip4str_plugin.options import Orientation
 from clip4str_plugin.reading.detectors import Detections
-from clip4str_plugin.reading.line_splitting import split_lines
+from clip4str_plugin.reading.line_splitting import find_pieces, split_lines
 from clip4str_plugin.reading.long_words import read_long_words
 from clip4str_plugin.reading.orientation import Oriented, certainty, resolve_orientation, stands_on_end
+from clip4str_plugin.reading.segmentation import Pieces, Span, alternatives, choose, likeliest, worth_reading
 
 if TYPE_CHECKING:
     from clip4str_plugin.reading.recognizer import Recognition
@@ -28,35 +30,58 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """A word that was detected.
+    """A word that was detected, or that may be there.
 
     Attributes:
         polygon: (K, 2) float32 pixels of the page, clockwise from what is taken for the text's top left corner.
         score: the detector's, in [0, 1]; that of the line where it finds lines.
         line: index of the detected region that it was cut from; words of one line share it.
         crop: uint8 (h, w, 3), straightened.
+        pieces: of its line, see :mod:`clip4str_plugin.reading.segmentation`; None where words were detected.
+        span: the pieces it is made of.
+        likely: whether it is a word by the look of the blanks, and not one of the alternatives.
     """
 
     polygon: np.ndarray
     score: float
     line: int
     crop: np.ndarray
+    pieces: Pieces | None = None
+    span: Span = (0, 0)
+    likely: bool = True
 
 
 def cut_words(image: np.ndarray, detections: Detections) -> list[Region]:
     """Cut detected lines into words and straighten every word; what encloses no pixel is left out.
 
+    Where it is doubtful whether a line has a blank, the other words that are possible follow those that are likely.
+
     Args:
         image: the page, uint8 (H, W, 3).
         detections: what a detector found on it.
     """
-    polygons = detections.polygons
-    lines = split_each(image, polygons) if detections.granularity == "line" else [[polygon] for polygon in polygons]
-    regions = []
-    for number, (words, score) in enumerate(zip(lines, detections.scores.tolist())):
-        for word in words:
+    regions: list[Region] = []
+    for number, (polygon, score) in enumerate(zip(detections.polygons, detections.scores.tolist())):
+        if detections.granularity == "word":
             with _leaving_out():
-                regions.append(Region(word, score, number, rectify(image, word, start="top-left")))
+                regions.append(Region(polygon, score, number, rectify(image, polygon, start="top-left")))
+    if detections.granularity == "word":
+        return regions
+    strips: dict[int, TextStrip] = {}
+    crops: list[np.ndarray] = []
+    for number, polygon in enumerate(detections.polygons):
+        with _leaving_out():
+            strip = TextStrip.of(polygon, "top-left")
+            crops.append(strip.crop(image))
+            strips[number] = strip
+    for (number, strip), pieces in zip(strips.items(), find_pieces(crops)):
+        score = float(detections.scores[number])
+        for likely, spans in ((True, likeliest(pieces)), (False, alternatives(pieces))):
+            for span in spans:
+                with _leaving_out():
+                    word = strip.polygon(*pieces.extent(span))
+                    crop = rectify(image, word, start="top-left")
+                    regions.append(Region(word, score, number, crop, pieces, span, likely))
     return regions
 
 
@@ -64,25 +89,75 @@ def read_regions(
     pages: Sequence[Sequence[Region]],
     recognize: Callable[[list[np.ndarray]], Sequence[Recognition]],
     orientation: Orientation = "auto",
-) -> list[Oriented[Recognition]]:
-    """Read the words of several pages together.
+    max_length: int | None = None,
+) -> list[list[tuple[Region, Oriented[Recognition]]]]:
+    """Read the words of several pages together, and settle what the words of doubtful lines are.
 
     Args:
-        pages: for each page its words.
+        pages: for each page its words and their alternatives.
         recognize: reads crops; a ``Recognizer``, say.
         orientation: which words are tried in other directions, see ``resolve_orientation``.
+        max_length: as in :func:`read_words`.
 
     Returns:
-        for each word, page after page, its reading and the direction it was read in.
+        for each page its words, line after line, each with its reading and the direction it was read in.
     """
-    regions = [region for page in pages for region in page]
-    return read_words(
-        [region.crop for region in regions],
+    likely = [(number, region) for number, page in enumerate(pages) for region in page if region.likely]
+    settled = read_words(
+        [region.crop for _, region in likely],
         recognize,
         orientation=orientation,
-        on_end=[orientation != "off" and stands_on_end(region.polygon) for region in regions],
-        lines=[(number, region.line) for number, page in enumerate(pages) for region in page],
+        on_end=[orientation != "off" and stands_on_end(region.polygon) for _, region in likely],
+        lines=[(number, region.line) for number, region in likely],
+        max_length=max_length,
     )
+    lines: dict[tuple[int, int], dict[Span, tuple[Region, Oriented[Recognition]]]] = {}
+    for (number, region), item in zip(likely, settled):
+        # Detected words are lines of their own.
+        lines.setdefault((number, region.line), {})[region.span] = region, item
+    _read_alternatives(pages, lines, recognize)
+    found: list[list[tuple[Region, Oriented[Recognition]]]] = [[] for _ in pages]
+    for (number, _), line in lines.items():
+        found[number] += _chosen(line)
+    return found
+
+
+_Line = dict[Span, tuple[Region, Oriented["Recognition"]]]
+
+
+def _read_alternatives(
+    pages: Sequence[Sequence[Region]],
+    lines: Mapping[tuple[int, int], _Line],
+    recognize: Callable[[list[np.ndarray]], Sequence[Recognition]],
+) -> None:
+    """Read, in one batch, the alternatives that can still win, and add them to their lines."""
+    trials: list[tuple[_Line, Region, int]] = []
+    for number, page in enumerate(pages):
+        for region in page:
+            line = lines.get((number, region.line), {})
+            if region.likely or not line:
+                continue
+            directions = {item.turns for _, item in line.values()}
+            readings = {span: item.reading for span, (_, item) in line.items()}
+            if directions in ({0}, {2}) and worth_reading(region.span, readings):
+                trials.append((line, region, directions.pop()))
+    # Only now: what is read must not keep others from being read.
+    if trials:
+        again = recognize([np.rot90(region.crop, turns) for _, region, turns in trials])
+        for (line, region, turns), reading in zip(trials, again):
+            if reading.text:
+                line[region.span] = region, Oriented(reading, turns)
+        logger.debug("%d crops were read to settle %d lines", len(trials), len({id(line) for line, _, _ in trials}))
+
+
+def _chosen(line: _Line) -> list[tuple[Region, Oriented[Recognition]]]:
+    """The words of a line."""
+    pieces = next(iter(line.values()))[0].pieces
+    if pieces is None or all(region.likely for region, _ in line.values()):
+        return list(line.values())
+    backwards = next(iter(line.values()))[1].turns == 2
+    spans = choose(pieces, {span: item.reading for span, (_, item) in line.items()}, backwards=backwards)
+    return [line[span] for span in spans]
 
 
 def split_each(image: np.ndarray, polygons: list[np.ndarray]) -> list[list[np.ndarray]]:

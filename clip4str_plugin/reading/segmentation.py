@@ -1,0 +1,146 @@
+"""Which pieces of a line make up its words: what the look of the blanks leaves open is decided by reading."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clip4str_plugin.reading.recognizer import Recognition
+
+__all__ = ["Pieces", "Span", "alternatives", "choose", "likeliest", "worth_reading"]
+
+Span = tuple[int, int]
+"""Numbers of the first and of the last piece of a word."""
+
+# Blanks from this probability on are certain, and so are words below this one.
+_CERTAIN_BLANK, _CERTAIN_WORD = 0.815, 0.003
+# Longer words, in heights, are not tried, nor are those over more doubtful blanks: squashed to the size that a
+# recognizer takes they are read badly, which says nothing about their blanks.
+_LONGEST, _MOST = 12.0, 4
+# A word that is read as surely as this is not taken apart again.
+_SURE = 0.9
+# The product of the characters' probabilities falls with every one: longer words count as if they had so many.
+_LONG = 8
+# What is read as nothing counts like a word as unlikely as exp(-3), and so does a cut through a number exp(-4).
+_NOTHING, _CUT_NUMBER = 3.0, 4.0
+# The decimals of a number, and a group of its thousands.
+_DECIMALS = re.compile(r"\.\d|,\d{3}(?!\d)|,\d\d(?!\d)")
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A line cut wherever a blank is possible.
+
+    Attributes:
+        ends: left and right end of each piece with its margins, left to right, in shares of the line's width.
+        blanks: how likely there is a blank between each two pieces, from 0 to 1; one fewer.
+        length: of the line in heights.
+    """
+
+    ends: Sequence[tuple[float, float]]
+    blanks: Sequence[float]
+    length: float
+
+    def extent(self, span: Span) -> tuple[float, float]:
+        """Left and right end of a word."""
+        return self.ends[span[0]][0], self.ends[span[1]][1]
+
+
+def likeliest(pieces: Pieces) -> list[Span]:
+    """The words of a line by the look of its blanks alone, left to right."""
+    cuts = [number + 1 for number, blank in enumerate(pieces.blanks) if blank >= 0.5]
+    return list(zip([0, *cuts], [cut - 1 for cut in [*cuts, len(pieces.ends)]]))
+
+
+def alternatives(pieces: Pieces) -> list[Span]:
+    """Other words that the doubtful blanks of a line leave possible."""
+    count, usual = len(pieces.ends), set(likeliest(pieces))
+    begins = [0, *(number + 1 for number, blank in enumerate(pieces.blanks) if blank > _CERTAIN_WORD)]
+    stops = [*(number for number, blank in enumerate(pieces.blanks) if blank > _CERTAIN_WORD), count - 1]
+    found = []
+    for first in begins:
+        for last in (stop for stop in stops if stop >= first):
+            inside = pieces.blanks[first:last]
+            left, right = pieces.extent((first, last))
+            too_long = last > first and (right - left) * pieces.length > _LONGEST
+            if too_long or max(inside, default=0.0) >= _CERTAIN_BLANK or sum(b > _CERTAIN_WORD for b in inside) > _MOST:
+                break
+            if (first, last) not in usual:
+                found.append((first, last))
+    return found
+
+
+def worth_reading(span: Span, readings: Mapping[Span, Recognition]) -> bool:
+    """Whether an alternative can win, given the readings of the likeliest words: none within a sure word can."""
+    return not any(
+        first <= span[0] and span[1] <= last and _cost(reading) < -math.log(_SURE)
+        for (first, last), reading in readings.items()
+    )
+
+
+def choose(pieces: Pieces, readings: Mapping[Span, Recognition], *, backwards: bool = False) -> list[Span]:
+    """Choose the words of a line.
+
+    The likeliest way through the line wins: the product of the probabilities of all its words, as they were read, and
+    of its blanks. Numbers are not cut at their points.
+
+    Args:
+        pieces: of the line.
+        readings: of possible words, those of ``likeliest`` at least.
+        backwards: whether the line was read upside down, the last piece first.
+
+    Returns:
+        its words, left to right.
+    """
+    ways: dict[Span, tuple[float, Span | None]] = {}
+    by_end: dict[int, list[Span]] = {}
+    for span in sorted(readings, key=lambda span: span[::-1]):
+        first, last = span
+        cost = _cost(readings[span]) - sum(math.log1p(-min(blank, 1 - 1e-9)) for blank in pieces.blanks[first:last])
+        if first == 0:
+            ways[span] = cost, None
+        else:
+            blank = pieces.blanks[first - 1]
+            if blank < _CERTAIN_BLANK:
+                cost -= math.log(max(blank, 1e-9))
+            before = [
+                (ways[other][0] + _cut_cost(readings, other, span, backwards), other)
+                for other in by_end.get(first - 1, ())
+            ]
+            if not before:
+                continue
+            least, previous = min(before)
+            ways[span] = cost + least, previous
+        by_end.setdefault(last, []).append(span)
+    way: list[Span] = []
+    at: Span | None = min(by_end[len(pieces.ends) - 1], key=lambda span: ways[span][0])
+    while at is not None:
+        way.append(at)
+        at = ways[at][1]
+    return way[::-1]
+
+
+def _cost(reading: Recognition) -> float:
+    """How unlikely a reading is: the logarithm of its probability, negative, as that of a word that is not long."""
+    if not reading.text:
+        return _NOTHING
+    whole = -sum(math.log(max(value, 1e-4)) for value in reading.char_confidences)
+    return whole * min(1.0, _LONG / len(reading.text))
+
+
+def _cut_cost(readings: Mapping[Span, Recognition], left: Span, right: Span, backwards: bool) -> float:
+    """What it costs to have a cut between two words."""
+    before, after = (readings[right], readings[left]) if backwards else (readings[left], readings[right])
+    joined = readings.get((left[0], right[1]))
+    a, b = before.text, after.text
+    if not a or not b:
+        return 0.0
+    if a[-1] in ".," and b[0].isdigit():  # the point may stand on either side of the cut ...
+        a, b = a[:-1], a[-1] + b
+    elif joined is not None and joined.text[: len(a)] == a and joined.text[len(a) + 1 :] == b:
+        b = joined.text[len(a)] + b  # ... or be lost by it
+    return _CUT_NUMBER if a[-1:].isdigit() and _DECIMALS.match(b) else 0.0

@@ -1,0 +1,92 @@
+import math
+
+import pytest
+
+from clip4str_plugin.reading.recognizer import Recognition
+from clip4str_plugin.reading.segmentation import Pieces, alternatives, choose, likeliest, worth_reading
+
+
+def line(*blanks, length=10.0):
+    count = len(blanks) + 1
+    return Pieces([(number / count, (number + 1) / count) for number in range(count)], blanks, length)
+
+
+def readings(**texts):
+    """Readings by span: _01="ab" is what the pieces 0 and 1 say together; a pair adds the probability a character."""
+    result = {}
+    for name, value in texts.items():
+        text, sure = value if isinstance(value, tuple) else (value, 0.99)
+        result[int(name[1]), int(name[2])] = Recognition(text, sure ** len(text), (sure,) * len(text))
+    return result
+
+
+def test_likeliest_words_are_cut_at_blanks_more_likely_than_not():
+    assert likeliest(line()) == [(0, 0)]
+    assert likeliest(line(0.6, 0.4, 0.9)) == [(0, 0), (1, 2), (3, 3)]
+
+
+def test_certain_blanks_and_certain_words_leave_no_alternative():
+    assert alternatives(line(0.99, 0.0001, 0.99)) == []
+
+
+def test_alternatives_are_all_other_words_over_doubtful_blanks():
+    assert sorted(alternatives(line(0.6, 0.3))) == [(0, 1), (0, 2), (1, 1), (2, 2)]
+    # What a certain blank parts is never tried together, and what a certain word joins never apart.
+    assert sorted(alternatives(line(0.6, 0.99, 0.0001))) == [(0, 1)]
+
+
+def test_words_far_too_long_to_be_read_are_not_tried():
+    assert alternatives(line(0.6, length=100.0)) == []
+
+
+def test_the_better_reading_wins_over_a_doubtful_blank():
+    doubtful = line(0.6)
+    assert choose(doubtful, readings(_00=("inte", 0.7), _11=("rnational", 0.7), _01="international")) == [(0, 1)]
+    assert choose(doubtful, readings(_00="New", _11="York", _01=("Newvrk", 0.7))) == [(0, 0), (1, 1)]
+
+
+def test_equal_readings_leave_the_choice_to_the_blank():
+    read = readings(_00="New", _11="York", _01="NewYork")
+    assert choose(line(0.75), read) == [(0, 0), (1, 1)]
+    assert choose(line(0.25), read) == [(0, 1)]
+
+
+def test_without_alternatives_the_likeliest_words_stay():
+    pieces = line(0.9, 0.1, 0.7)
+    spans = likeliest(pieces)
+    assert choose(pieces, {span: Recognition("word", 0.9, (0.9,) * 4) for span in spans}) == spans
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "joined"),
+    [
+        ("43", ".94", "43.94"),
+        ("43.", "94", "43.94"),
+        ("43", "94", "43.94"),
+        ("1", ",234", "1,234"),
+        ("$0", "00", "$0.00"),
+    ],
+)
+def test_numbers_are_not_cut_at_their_points(left, right, joined):
+    assert choose(line(0.75), readings(_00=left, _11=right, _01=joined)) == [(0, 1)]
+    backwards = readings(_00=right, _11=left, _01=joined)
+    assert choose(line(0.75), backwards, backwards=True) == [(0, 1)]
+
+
+@pytest.mark.parametrize(("left", "right"), [("13,", "1984"), ("No.", "12"), ("end.", "Then"), ("12", "34")])
+def test_other_points_end_words(left, right):
+    assert choose(line(0.75), readings(_00=left, _11=right, _01=left + right)) == [(0, 0), (1, 1)]
+
+
+def test_the_whole_line_decides_and_not_pairs():
+    # 1,234.50 comes together only over both of its doubtful blanks.
+    read = readings(_00="1", _11=",234", _22=".50", _01="1,234", _12=(",234.50", 0.8), _02="1,234.50")
+    assert choose(line(0.7, 0.7), read) == [(0, 2)]
+
+
+def test_a_sure_word_is_not_taken_apart_again():
+    sure, unsure = readings(_01="together"), readings(_01=("together", 0.8))
+    assert not worth_reading((0, 0), sure)
+    assert worth_reading((0, 0), unsure)
+    assert worth_reading((0, 2), sure)
+    assert math.prod(sure[0, 1].char_confidences) > 0.9

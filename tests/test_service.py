@@ -336,5 +336,5 @@ def test_the_command_builds_what_the_options_say(monkeypatch, capfd):
     arguments = ["--port", "0", "--max-upload", "3M", "--max-pixels", "20K", "--queue", "0", "--timeout", "7.5"]
     assert main(["serve", *arguments]) == 0
     assert seen["limits"] == Limits(max_upload=3_000_000, max_pixels=20_000, queue=0, timeout=7.5)
-    assert (seen["health"]["detector"], seen["health"]["model"]) == ("rapidocr", "tiny")
+    assert (seen["health"]["detector"], seen["health"]["model"]) == ("auto", "tiny")
     assert f"http://127.0.0.1:{seen['port']}/" in capfd.readouterr().out

@@ -1,13 +1,18 @@
-"""Words put together into lines, at any angle and along curves, and lines into reading order."""
+"""Words put together into lines, at any angle and along curves."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from clip4str_plugin.geometry.polygons import checked_polygon
 from clip4str_plugin.geometry.text_strip import TextStrip
 
-__all__ = ["group_lines"]
+__all__ = ["Runs", "group_lines"]
 
 # Between the words of a line there is at most this blank, in heights of the smaller word.
 _WIDEST_BLANK = 2.0
@@ -20,51 +25,114 @@ _SAME_DIRECTION = 0.8
 _SAME_HEIGHT = 2.2
 
 
-def group_lines(polygons: Sequence[Any]) -> list[list[int]]:
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """Where words begin and end on a page, (N, 2) each, and how high they are, (N,), in pixels.
+
+    Attributes:
+        starts, ends: the middles of their left and right ends.
+        entering, leaving: the direction of reading there, unit vectors.
+        heights: how high they are.
+        outlines: N polygons (K, 2).
+    """
+
+    starts: np.ndarray
+    ends: np.ndarray
+    entering: np.ndarray
+    leaving: np.ndarray
+    heights: np.ndarray
+    outlines: list[np.ndarray]
+
+    @classmethod
+    def of(cls, polygons: Sequence[Any]) -> Runs:
+        """The runs of polygons (K, 2), clockwise from the text's own top left corner.
+
+        Raises:
+            PolygonError: a polygon is malformed.
+        """
+        outlines = [checked_polygon(polygon) for polygon in polygons]
+        values = np.empty((len(outlines), 9))
+        quads = [index for index, outline in enumerate(outlines) if len(outline) == 4]
+        corners = np.stack([outlines[index] for index in quads]) if quads else np.empty((0, 4, 2))
+        starts, ends = (corners[:, 0] + corners[:, 3]) / 2, (corners[:, 1] + corners[:, 2]) / 2
+        along = (ends - starts) / np.maximum(np.linalg.norm(ends - starts, axis=1), 1e-9)[:, None]
+        heights = np.linalg.norm(corners[:, [3, 2]] - corners[:, [0, 1]], axis=2).mean(axis=1)
+        values[quads] = np.concatenate([starts, ends, along, along, heights[:, None]], axis=1)
+        for index in set(range(len(outlines))) - set(quads):
+            strip = TextStrip.of(outlines[index], "top-left")
+            (start, entering), (end, leaving) = strip.end(0), strip.end(1)
+            values[index] = np.concatenate([start, end, entering, leaving, [strip.height]])
+        return cls(values[:, :2], values[:, 2:4], values[:, 4:6], values[:, 6:8], values[:, 8], outlines)
+
+    def take(self, indices: list[int]) -> Runs:
+        """Some of them."""
+        return Runs(
+            self.starts[indices],
+            self.ends[indices],
+            self.entering[indices],
+            self.leaving[indices],
+            self.heights[indices],
+            [self.outlines[index] for index in indices],
+        )
+
+
+def group_lines(words: Runs, lines: Sequence[int] | None = None) -> list[list[int]]:
     """Put words into lines: each word is followed by the nearest one in front of its end, if that one agrees.
 
-    Lines may lie at any angle and bend. They come from top to bottom, those side by side from left to right, as seen
-    along the direction most of the text on the page has.
+    Lines may lie at any angle and bend.
 
     Args:
-        polygons: one a word, (K, 2) pixels each, clockwise from the text's own top left corner
+        words: of a page
+        lines: for each word the number of the line it was cut from, where a detector found lines; words of one line
+            stay together, whatever is between them
 
     Returns:
-        for each line the indices of its words in reading order
+        for each line the indices of its words in reading order; the lines in no order
 
-    >>> group_lines([[[60, 0], [90, 0], [90, 20], [60, 20]], [[0, 2], [50, 2], [50, 22], [0, 22]]])
+    >>> words = [[60, 0], [90, 0], [90, 20], [60, 20]], [[0, 2], [50, 2], [50, 22], [0, 22]]
+    >>> group_lines(Runs.of(words))
     [[1, 0]]
     """
-    if not len(polygons):
+    if not len(words.starts):
         return []
-    strips = [TextStrip.of(polygon, "top-left") for polygon in polygons]
-    starts, ends = (np.array([strip.end(side)[0] for strip in strips]) for side in (0, 1))
-    leaving, entering = (np.array([strip.end(side)[1] for strip in strips]) for side in (1, 0))
-    heights = np.array([strip.height for strip in strips])
-
-    following, preceding = _neighbours(starts, ends, entering, leaving, heights)
-    lines, count = [], len(strips)
+    following, preceding = _neighbours(words)
+    if lines is not None:
+        for before, after in _cut_apart(words, lines):
+            following[before], preceding[after] = after, before
+    chains, count = [], len(words.starts)
     first = [index for index in range(count) if preceding[index] < 0 or following[preceding[index]] != index]
     seen = np.zeros(count, bool)
     # Words in a ring have no first one: any of them will do.
     for index in [*first, *range(count)]:
-        line = []
+        chain = []
         while index >= 0 and not seen[index]:
             seen[index] = True
-            line.append(index)
+            chain.append(index)
             after = following[index]
             index = after if after >= 0 and preceding[after] == index else -1
-        if line:
-            lines.append(line)
-    return _in_reading_order(lines, starts, ends, heights)
+        if chain:
+            chains.append(chain)
+    return chains
 
 
-def _neighbours(
-    starts: np.ndarray, ends: np.ndarray, entering: np.ndarray, leaving: np.ndarray, heights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _cut_apart(words: Runs, lines: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Pairs of words that follow each other in the line they were cut from."""
+    members: dict[int, list[int]] = {}
+    for index, line in enumerate(lines):
+        members.setdefault(line, []).append(index)
+    for cut in members.values():
+        # A line that turned out to run the other way was cut from its end to its start.
+        steps = np.diff(words.starts[cut] + words.ends[cut], axis=0)
+        forward = (steps * (words.ends - words.starts)[cut[:-1]]).sum() >= 0
+        yield from itertools.pairwise(cut if forward else cut[::-1])
+
+
+def _neighbours(words: Runs) -> tuple[np.ndarray, np.ndarray]:
     """For each word the best one to follow it and the best one to precede it, -1 if there is none; (N,) int each."""
     import shapely
 
+    starts, ends, heights = words.starts, words.ends, words.heights
+    entering, leaving = words.entering, words.leaving
     reach = np.hypot(_WIDEST_BLANK, _STRAY + _DRIFT * _WIDEST_BLANK) * heights
     word, next_word = shapely.STRtree(shapely.points(starts)).query(shapely.points(ends), "dwithin", reach)
     blank = starts[next_word] - ends[word]
@@ -88,24 +156,3 @@ def _neighbours(
     for pair in sorted(np.flatnonzero(fits), key=lambda pair: -cost[pair]):
         following[word[pair]], preceding[next_word[pair]] = next_word[pair], word[pair]
     return following, preceding
-
-
-def _in_reading_order(
-    lines: list[list[int]], starts: np.ndarray, ends: np.ndarray, heights: np.ndarray
-) -> list[list[int]]:
-    """Lines from top to bottom, and from left to right where their middles lie less than half a height apart."""
-    runs = (ends - starts).sum(axis=0)
-    length = np.hypot(*runs)
-    # Text in all directions at once has none in common: the page's own then counts.
-    common = runs / length if length > 0.5 * np.hypot(*(ends - starts).T).sum() else np.array([1.0, 0.0])
-    down = np.array([-common[1], common[0]])
-    places = [(starts[line].mean(axis=0) + ends[line].mean(axis=0)) / 2 for line in lines]
-    order = sorted(range(len(lines)), key=lambda index: float(places[index] @ down))
-    rows: list[list[int]] = []
-    for index in order:
-        tolerance = heights[lines[index]].mean() / 2
-        if rows and (places[index] - places[rows[-1][0]]) @ down < tolerance:
-            rows[-1].append(index)
-        else:
-            rows.append([index])
-    return [lines[index] for row in rows for index in sorted(row, key=lambda index: float(places[index] @ common))]

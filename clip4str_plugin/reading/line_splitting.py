@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from clip4str_plugin.geometry.grouping import group_lines
 from clip4str_plugin.geometry.polygons import Start
 from clip4str_plugin.geometry.text_strip import TextStrip
 from clip4str_plugin.reading.segmentation import Pieces, likeliest
 
-__all__ = ["find_pieces", "find_words", "group_lines", "split_lines"]
+__all__ = ["find_pieces", "find_words", "split_lines"]
 
 # Answers run from 0, a blank, to 1, a word. Words begin and end where they pass this, and a blank is possible where
 # they fall to this or lower, by so much from both sides.

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from clip4str_plugin.errors import Clip4StrError, DetectorError, ImageError
-from clip4str_plugin.geometry.polygons import enclose
 from clip4str_plugin.options import split_options
 from clip4str_plugin.page import Page, Word
 
@@ -178,10 +177,10 @@ class Reader:
     def _doubt(self, pieces: list[_Piece]) -> list[_Piece]:
         """The words of a page that say something, doubtful ones marked."""
         from clip4str_plugin.reading.doubt import find_doubtful
-        from clip4str_plugin.reading.line_splitting import group_lines
+        from clip4str_plugin.geometry.grouping import Runs, group_lines
 
         pieces = [piece for piece in pieces if piece.reading.text]
-        lines = group_lines([piece.polygon for piece in pieces])
+        lines = group_lines(Runs.of([piece.polygon for piece in pieces]), [piece.line for piece in pieces])
         # Recognizers of others need not say what kind of confidence is theirs.
         kind: Confidence = getattr(self.recognizer, "confidence", "product")
         doubtful = find_doubtful([piece.reading for piece in pieces], lines, self.options.min_confidence, kind)
@@ -252,8 +251,8 @@ class _Draft:
         """The page with the words that were read, given the seconds that took."""
         if self.image is None or self.error is not None:
             return Page(self.image, error=self.error)
-        words = _arrange([piece for piece in found if keep_doubtful or not piece.doubtful], self.image.shape)
-        left_out = [] if keep_doubtful else _arrange([piece for piece in found if piece.doubtful], self.image.shape)
+        words = _arrange([piece for piece in found if keep_doubtful or not piece.doubtful])
+        left_out = [] if keep_doubtful else _arrange([piece for piece in found if piece.doubtful])
         return Page(
             self.image, words, {**self.seconds, "recognize": seconds}, left_out=left_out, detector=self.detector
         )
@@ -275,15 +274,16 @@ def _draft(image: np.ndarray, detections: Detections | Exception, seconds: float
     return _Draft(image, regions, times, detector=getattr(detections, "detector", ""))
 
 
-def _arrange(found: list[_Piece], shape: tuple[int, ...]) -> list[Word]:
+def _arrange(found: list[_Piece]) -> list[Word]:
     """Put words into lines, lines into blocks, and all into reading order."""
-    from clip4str_plugin.reading.line_splitting import group_lines
+    from clip4str_plugin.geometry.reading_order import reading_order
 
-    if not found:
-        return []
-    lines = [[found[index] for index in line] for line in group_lines([piece.polygon for piece in found])]
-    blocks = _group_blocks([_surround([piece.polygon for piece in line]) for line in lines], shape)
-    numbered = [(block_number, index) for block_number, block in enumerate(blocks) for index in block]
+    blocks = reading_order(
+        [piece.polygon for piece in found],
+        [piece.line for piece in found],
+        [piece.reading.text for piece in found],
+    )
+    lines = [(number, line) for number, block in enumerate(blocks) for line in block]
     return [
         Word(
             text=piece.reading.text,
@@ -295,34 +295,9 @@ def _arrange(found: list[_Piece], shape: tuple[int, ...]) -> list[Word]:
             char_confidences=piece.reading.char_confidences,
             doubtful=piece.doubtful,
         )
-        for line_number, (block_number, index) in enumerate(numbered)
-        for piece in lines[index]
+        for line_number, (block_number, line) in enumerate(lines)
+        for piece in (found[index] for index in line)
     ]
-
-
-def _surround(polygons: list[np.ndarray]) -> np.ndarray:
-    """Four corners around the words of a line, as `_enclose` gives them."""
-    first, last = polygons[0], polygons[-1]
-    half = len(last) // 2
-    ends = np.stack([first[0], last[half - 1], last[half], first[-1]])
-    return enclose(np.concatenate(polygons), ends)
-
-
-def _group_blocks(quads: list[np.ndarray], shape: tuple[int, ...]) -> list[list[int]]:
-    """Group lines into blocks, both in reading order across columns, as docTR does.
-
-    Args:
-        quads: one a line, (4, 2) pixels.
-        shape: of the page, height and width first.
-
-    Returns:
-        for each block the indices of its lines.
-    """
-    from doctr.models.reading_order import resolve_reading_segments
-
-    height, width = shape[:2]
-    relative = [quad / (width, height) for quad in quads]
-    return resolve_reading_segments(relative, page_shape=(height, width), angle_geoms=relative)
 
 
 def _one_line(error: Exception) -> str:

@@ -84,7 +84,7 @@ def test_words_of_a_detected_line_stay_together_in_both_directions():
 
 def test_text_that_runs_another_way_keeps_its_own_order():
     aside = cv2.transform(np.array([box(x, 0) for x in (0, 70, 140)]), cv2.getRotationMatrix2D((0, 0), 90, 1))
-    words = [*PAGE, *aside, 600, 300]
+    words = [*PAGE, *np.add(aside, (600, 300))]
     assert [12, 13, 14] in lines_of(words)
     assert [line for line in lines_of(words) if line[0] < 12] == LINES
 

@@ -176,8 +176,8 @@ class Reader:
 
     def _doubt(self, pieces: list[_Piece]) -> list[_Piece]:
         """The words of a page that say something, doubtful ones marked."""
-        from clip4str_plugin.reading.doubt import find_doubtful
         from clip4str_plugin.geometry.grouping import Runs, group_lines
+        from clip4str_plugin.reading.doubt import find_doubtful
 
         pieces = [piece for piece in pieces if piece.reading.text]
         lines = group_lines(Runs.of([piece.polygon for piece in pieces]), [piece.line for piece in pieces])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any
 
 import torch
@@ -184,7 +185,7 @@ class _Size:
         self.ended.copy_(self.is_idle)
         visual.logits.copy_(search.blank(1, 1, visual.logits))
         for start in range(0, self.positions, _STEPS):
-            self._run(("steps", start), lambda start=start: self._steps(start))
+            self._run(("steps", start), partial(self._steps, start))
             if self.flag:
                 break
         self._run("ends", self._ends)

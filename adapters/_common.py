@@ -77,10 +77,12 @@ def shared_reader(detector: str, model: str, **options: Any) -> Reader:
         model: name or path of a model, see :func:`clip4str_plugin.load_model`.
         **options: as in :class:`clip4str_plugin.Reader`.
     """
+    from clip4str_plugin.reading.detectors import OneAtATime, load_detector
     from clip4str_plugin.reading.reader import Reader
 
     key = (detector, model, *sorted(options.items()))
     with _loading:
         if key not in _readers:
-            _readers[key] = Reader(detector, model, **options)
+            # Hosts read with several threads, and not every detector bears that.
+            _readers[key] = Reader(OneAtATime(load_detector(detector)), model, **options)
         return _readers[key]

@@ -147,6 +147,7 @@ class _OpenVinoSession:
 def _load_network(arch: str | None, threads: int | None, options: dict[str, Any]) -> Any:
     rapidocr = import_host("rapidocr", "rapidocr")
     logger = import_host("rapidocr.utils.log", "rapidocr").logger
+    _check_options(rapidocr, options)
     params: dict[str, Any] = {f"Det.{key}": value for key, value in options.items()}
     params |= {"Global.use_cls": False, "Global.use_rec": False, "Global.log_level": "warning"}
     if threads is not None:
@@ -174,6 +175,22 @@ def _load_network(arch: str | None, threads: int | None, options: dict[str, Any]
         raise DetectorError(f"RapidOCR cannot load its detector {arch or ''}: {error}") from error
     finally:
         logger.setLevel(level)
+
+
+def _check_options(rapidocr: Any, options: dict[str, Any]) -> None:
+    """Refuse what RapidOCR would pass over: names that are not in its configuration, values of another kind."""
+    from omegaconf import OmegaConf  # what RapidOCR reads its own configuration with
+
+    known = OmegaConf.to_container(OmegaConf.load(Path(rapidocr.__file__).with_name("config.yaml")))["Det"]
+    for name, value in options.items():
+        if name not in known:
+            raise DetectorError(f"RapidOCR's detector has no option {name!r}; it has {', '.join(sorted(known))}")
+        usual = known[name]
+        number = isinstance(usual, (int, float)) and not isinstance(usual, bool)
+        if number and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            raise DetectorError(f"RapidOCR's option {name} is {value!r}; it has to be a number such as {usual}")
+        if isinstance(usual, bool) and not isinstance(value, bool):
+            raise DetectorError(f"RapidOCR's option {name} is {value!r}; it has to be True or False")
 
 
 class RapidOCRDetector:

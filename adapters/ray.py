@@ -16,10 +16,13 @@ from __future__ import annotations
 import io
 import logging
 import pickle
+import re
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -41,6 +44,10 @@ logger = logging.getLogger(__name__)
 
 # Files in one task of the first stage. Small, since a page is some ten megabytes once it is decoded.
 _FILES_A_TASK = 8
+# Of the names of the files that are written, and the last bytes of every Parquet file.
+_PREFIX, _FOOTER = "clip4str-", b"PAR1"
+# Seconds before a file that cannot be opened is tried again; after them it is written as this page.
+_PAUSES, _NOT_OPENED = (1.0, 4.0), -1
 
 
 @dataclass(frozen=True)
@@ -144,9 +151,23 @@ def read_folder(
         num_gpus=recognizer_gpus,
     )
     before = _count(str(output))
-    read.write_parquet(str(output), ray_remote_args={"num_cpus": file_cpus})
+    read.write_parquet(str(output), filename_provider=_file_names(), ray_remote_args={"num_cpus": file_cpus})
     after = _count(str(output))
     return Totals(after[0] - before[0], after[1] - before[1], len(files) - len(todo))
+
+
+def _file_names() -> Any:
+    """Names that say which files are ours: what else lies in the folder is neither read nor removed."""
+    from ray.data.datasource import FilenameProvider
+
+    class FileNames(FilenameProvider):
+        def get_filename_for_block(self, block: Any, write_uuid: str, task_index: int, block_index: int) -> str:
+            return f"{_PREFIX}{write_uuid}-{task_index:06}-{block_index:06}.parquet"
+
+        def get_filename_for_task(self, write_uuid: str, task_index: int) -> str:
+            return f"{_PREFIX}{write_uuid}-{task_index:06}.parquet"
+
+    return FileNames()
 
 
 def _largest(size: int | tuple[int, int]) -> int:
@@ -184,7 +205,8 @@ def _pool(ray_data: Any, size: int | tuple[int, int]) -> Any:
 def schema() -> pyarrow.Schema:
     """Columns that are written.
 
-    ``image`` and ``page`` (from 0) name a page; ``last`` is true for the last page of a file; ``error`` is null or says
+    ``image`` and ``page`` (from 0; -1 of a file that could not be opened, which the next start tries again) name a
+    page; ``last`` is true for the last page of a file; ``error`` is null or says
     why there are no words; polygons are in pixels.
     """
     import pyarrow as pa
@@ -212,9 +234,13 @@ def schema() -> pyarrow.Schema:
 def _filesystem(path: str) -> tuple[Any, str]:
     from pyarrow import fs
 
-    if "://" in path:
-        return fs.FileSystem.from_uri(path)
-    return fs.LocalFileSystem(), str(Path(path).absolute())
+    uri = re.match(r"([\w+.-]+://[^/]*)(.*)", path, re.DOTALL)
+    if uri is None:
+        return fs.LocalFileSystem(), str(Path(path).absolute())
+    # Of the URI only its root is parsed: names of objects are taken as they are, blanks and percent signs included.
+    root, inner = uri.groups()
+    files, base = fs.FileSystem.from_uri(root if urlsplit(root).netloc else f"{root}/")
+    return files, f"{base.rstrip('/')}{inner}"
 
 
 def find_files(source: str | Path | Sequence[str]) -> list[str]:
@@ -256,21 +282,32 @@ def find_files(source: str | Path | Sequence[str]) -> list[str]:
 
 
 def _written(output: str) -> list[pyarrow.Table]:
-    """Names, pages and errors of what is written already, one table a file; files cut short are removed."""
-    import pyarrow as pa
+    """Names, pages and errors of what is written already, one table a file.
+
+    Only files of :func:`read_folder` are looked at, and of these the ones cut short are removed.
+    """
     from pyarrow import fs, parquet
 
     files, inner = _filesystem(output)
     tables = []
     for entry in files.get_file_info(fs.FileSelector(inner, allow_not_found=True)):
-        if entry.path.endswith(".parquet"):
-            try:
-                columns = ["image", "page", "last", "error"]
-                tables.append(parquet.read_table(entry.path, filesystem=files, columns=columns))
-            except (pa.ArrowInvalid, OSError) as error:
-                logger.warning("%s was not finished and is removed: %s", entry.path, error)
+        if entry.base_name.startswith(_PREFIX) and entry.base_name.endswith(".parquet"):
+            if not _is_finished(files, entry):
+                logger.warning("%s was not finished and is removed", entry.path)
                 files.delete_file(entry.path)
+                continue
+            columns = ["image", "page", "last", "error"]
+            tables.append(parquet.read_table(entry.path, filesystem=files, columns=columns))
     return tables
+
+
+def _is_finished(files: Any, entry: Any) -> bool:
+    """Whether a Parquet file has its end, which is written last; an error in reading it says nothing of that."""
+    if entry.size < 2 * len(_FOOTER):
+        return False
+    with files.open_input_file(entry.path) as file:
+        file.seek(entry.size - len(_FOOTER))
+        return file.read(len(_FOOTER)) == _FOOTER
 
 
 def _pages_done(output: str) -> dict[str, Any]:
@@ -280,6 +317,8 @@ def _pages_done(output: str) -> dict[str, Any]:
     for table in _written(output):
         columns = (table[name].to_pylist() for name in ("image", "page", "last"))
         for image, page, last in zip(*columns):
+            if page == _NOT_OPENED:
+                continue
             pages.setdefault(image, set()).add(page)
             if last:
                 counts[image] = page + 1
@@ -309,12 +348,16 @@ def decode(row: dict[str, Any], dpi: float = 200) -> Iterator[dict[str, Any]]:
 
     path, skip = row["path"], set(row["skip"])
     files, inner = _filesystem(path)
-    try:
-        with files.open_input_stream(inner, compression=None) as stream:
-            content = io.BytesIO(stream.read())
-    except OSError as error:
-        yield _undecoded(path, 0, True, f"{path}: cannot be opened ({error})")
-        return
+    for pause in (*_PAUSES, None):
+        try:
+            with files.open_input_stream(inner, compression=None) as stream:
+                content = io.BytesIO(stream.read())
+            break
+        except OSError as error:
+            if pause is None:
+                yield _undecoded(path, _NOT_OPENED, False, f"{path}: cannot be opened ({error})")
+                return
+            time.sleep(pause)
     # One page ahead, to know which is the last.
     waiting = None
     for number, page in enumerate(read_stream(content, path, dpi=dpi)):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from tests.host_helpers import colour_reader, photo, random_clip4str
 
 ray = pytest.importorskip("ray")
 
+import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
+from clip4str_adapters import ray as ray_adapter  # noqa: E402
 from clip4str_adapters.ray import Totals, _shares, decode, find_files, read_folder, schema  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
@@ -133,9 +136,9 @@ def test_a_second_run_reads_only_what_is_missing(scans, tmp_path):
     for path in written:
         path.unlink()
     missing = [not (row["image"].endswith(("03.png", "08.png")) or row["page"] == 2) for row in table.to_pylist()]
-    pq.write_table(table.filter(missing), out / "written.parquet")
-    whole = (out / "written.parquet").read_bytes()
-    (out / "cut.parquet").write_bytes(whole[: len(whole) // 2])
+    pq.write_table(table.filter(missing), out / "clip4str-written.parquet")
+    whole = (out / "clip4str-written.parquet").read_bytes()
+    (out / "clip4str-cut.parquet").write_bytes(whole[: len(whole) // 2])
     notes.write_text("")
     assert read(scans, out, OneBox(notes)) == Totals(pages=3, errors=0, files_done=14)
     assert sorted(number for _, number in read_notes(notes)) == [3, 8, 18]
@@ -192,6 +195,58 @@ def test_decode_marks_the_last_page_and_opens_uris(scans):
     pages = list(decode({"path": f"file://{scans / 'four.tiff'}", "skip": [1]}))
     assert [(row["page"], row["last"]) for row in pages] == [(0, False), (2, False), (3, True)]
     assert [int(row["pixels"][0, 0, 0]) for row in pages] == [16, 18, 19]
-    (missing,) = decode({"path": str(scans / "gone.png"), "skip": []})
+
+
+def test_a_file_that_cannot_be_opened_is_tried_again_and_not_done(tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_adapter, "_PAUSES", (0.01, 0.3))
+    (missing,) = decode({"path": str(tmp_path / "gone.png"), "skip": []})
     assert "cannot be opened" in missing["error"]
-    assert missing["last"]
+    assert (missing["page"], missing["last"]) == (-1, False)
+    threading.Timer(0.15, lambda: Image.new("RGB", (4, 3)).save(tmp_path / "late.png")).start()
+    (late,) = decode({"path": str(tmp_path / "late.png"), "skip": []})
+    assert late["pixels"].shape == (3, 4, 3)
+    rows = pa.table({"image": ["a"], "page": [-1], "last": [False], "error": ["a: cannot be opened"]})
+    (tmp_path / "out").mkdir()
+    pq.write_table(rows, tmp_path / "out" / "clip4str-1.parquet")
+    assert ray_adapter._pages_done(str(tmp_path / "out")) == {}
+
+
+def test_only_own_files_that_were_cut_short_are_removed(tmp_path):
+    rows = pa.table({"image": ["a"], "page": [0], "last": [True], "error": ["x"]})
+    pq.write_table(rows, tmp_path / "clip4str-1.parquet")
+    whole = (tmp_path / "clip4str-1.parquet").read_bytes()
+    (tmp_path / "clip4str-2.parquet").write_bytes(whole[:-9])
+    (tmp_path / "other.parquet").write_bytes(whole[:-9])
+    (tmp_path / "foreign.parquet").write_bytes(b"not mine")
+    assert ray_adapter._pages_done(str(tmp_path)) == {"a": "all"}
+    assert {path.name for path in tmp_path.iterdir()} == {"clip4str-1.parquet", "other.parquet", "foreign.parquet"}
+
+
+def test_an_error_in_reading_removes_nothing(tmp_path, monkeypatch):
+    (tmp_path / "clip4str-1.parquet").write_bytes(bytes(100))
+
+    class Entry:
+        path, base_name, size = str(tmp_path / "clip4str-1.parquet"), "clip4str-1.parquet", 100
+
+    class Broken:
+        def get_file_info(self, selector):
+            return [Entry]
+
+        def open_input_file(self, path):
+            raise OSError("no connection")
+
+        def delete_file(self, path):
+            pytest.fail("removed")
+
+    monkeypatch.setattr(ray_adapter, "_filesystem", lambda path: (Broken(), path))
+    with pytest.raises(OSError, match="no connection"):
+        ray_adapter._pages_done(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["a b.png", "100%.png", "a%20b.png", "ä#?.png"])
+def test_names_of_all_kinds(tmp_path, name):
+    Image.new("RGB", (4, 3)).save(tmp_path / name)
+    for base in (str(tmp_path), f"file://{tmp_path}"):
+        (found,) = find_files(base)
+        (page,) = decode({"path": found, "skip": []})
+        assert page["pixels"].shape == (3, 4, 3)

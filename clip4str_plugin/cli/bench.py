@@ -110,6 +110,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
+    from clip4str_plugin.cli import UsageError
+    from clip4str_plugin.model.engines import pick_device
+
+    try:
+        pick_device(args.device or "auto")
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     common: dict[str, Any] = {"batch_size": args.batch_size, "threads": args.threads}
     ours = [Contestant("clip4str", args.model, p, device=args.device, **common) for p in dict.fromkeys(args.precision)]
     peers = [_peer(name, common) for name in args.peers]

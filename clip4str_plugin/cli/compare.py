@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
+from typing import Any
+
+from clip4str_plugin.evaluation.results import short_names
 
 __all__ = ["add_arguments", "run"]
 
@@ -25,6 +28,7 @@ def run(args: argparse.Namespace) -> int:
     (one, first), (other, second) = read_results(args.first), read_results(args.second)
     if one.get("charset") != other.get("charset"):
         raise UsageError(f"the files count different characters: {one.get('charset')} and {other.get('charset')}")
+    first, second = _by_name(first, second)
     pairs = {}
     for name in first.keys() & second.keys():
         both = sorted(first[name].keys() & second[name].keys())
@@ -59,3 +63,12 @@ def run(args: argparse.Namespace) -> int:
             f"{c.ned_difference:+.2f} [{c.ned_interval[0]:+.2f}, {c.ned_interval[1]:+.2f}]"
         )
     return 0
+
+
+def _by_name(first: dict[str, Any], second: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Name the sets of both files alike: by their paths, or by their folders where the paths differ."""
+    if first.keys() & second.keys():
+        names = short_names({**first, **second})
+        return {names[path]: first[path] for path in first}, {names[path]: second[path] for path in second}
+    one, two = short_names(first), short_names(second)
+    return {one[path]: first[path] for path in first}, {two[path]: second[path] for path in second}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -18,7 +19,7 @@ from clip4str_plugin.data.datasets import open_dataset
 from clip4str_plugin.errors import Clip4StrError, ImageError
 from clip4str_plugin.evaluation.ablation import ABLATIONS, ablated
 from clip4str_plugin.evaluation.report import ablation_table, error_sheet, evaluation_table
-from clip4str_plugin.evaluation.results import ResultsFile
+from clip4str_plugin.evaluation.results import ResultsFile, fingerprint, short_names
 from clip4str_plugin.model.published import PUBLISHED
 
 if TYPE_CHECKING:
@@ -113,26 +114,34 @@ def evaluate_sets(
     evaluations = []
     with ResultsFile(results, settings or {}) if results else nullcontext() as file:
         for path, dataset in sets.items():
-            known = file.known.get(path, {}) if file else {}
-            for reading in known.values():
-                if on_reading:
-                    on_reading(path, reading)
+            place = os.path.realpath(path)  # however it was typed
+            known = file.known.get(place, {}) if file else {}
             total = max(0, len(dataset) - len(known))
             with tqdm(total=total, desc=dataset.name, unit="word", disable=None, leave=False) as bar:
 
-                def note(reading: Reading, path: str = path, bar: Any = bar) -> None:
+                def note(reading: Reading, path: str = path, place: str = place, bar: Any = bar) -> None:
                     bar.update()
                     if file:
-                        file.add(path, reading)
+                        file.add(place, reading)
                     if on_reading:
                         on_reading(path, reading)
 
                 def complain(error: ImageError, bar: Any = bar) -> None:
                     bar.write(f"left out: {error}", file=sys.stderr)
 
+                def repeat(reading: Reading, path: str = path) -> None:
+                    if on_reading:
+                        on_reading(path, reading)
+
                 evaluations.append(
                     evaluation.evaluate(
-                        recognizer, dataset, charset, known=known, on_reading=note, on_unreadable=complain
+                        recognizer,
+                        dataset,
+                        charset,
+                        known=known,
+                        on_reading=note,
+                        on_unreadable=complain,
+                        on_known=repeat,
                     )
                 )
     return evaluations
@@ -141,7 +150,11 @@ def evaluate_sets(
 def _open(paths: Sequence[str]) -> Sets:
     """Open the sets; report those that cannot be."""
     sets: Sets = {}
+    places: dict[str, str] = {}
     for path in paths:
+        if (place := os.path.realpath(path)) in places:
+            raise UsageError(f"{path} is the same set as {places[place]}; name each once")
+        places[place] = path
         try:
             sets[path] = open_dataset(path, on_error="skip")
         except Clip4StrError as error:
@@ -149,10 +162,12 @@ def _open(paths: Sequence[str]) -> Sets:
     return sets
 
 
-def _settings(args: argparse.Namespace, **more: Any) -> dict[str, Any]:
+def _settings(args: argparse.Namespace, recognizer: Recognizer, **more: Any) -> dict[str, Any]:
     """Return what a reading depends on."""
-    settings = {"charset": args.protocol, "model": args.model}
-    return settings | {"precision": args.precision, "confidence": args.confidence, **more}
+    settings = {"charset": args.protocol, "model": args.model, "weights": fingerprint(recognizer.model)}
+    return settings | {
+        "precision": args.precision, "confidence": args.confidence, "early_exit": args.early_exit, **more
+    }  # fmt: skip
 
 
 def _evaluate(args: argparse.Namespace, recognizer: Recognizer, sets: Sets) -> None:
@@ -162,7 +177,7 @@ def _evaluate(args: argparse.Namespace, recognizer: Recognizer, sets: Sets) -> N
         sets,
         evaluation.CHARSETS[args.protocol],
         args.results,
-        _settings(args),
+        _settings(args, recognizer),
         lambda path, reading: readings[path].append(reading) if args.errors or args.plots else None,
     )
     if args.errors:
@@ -200,7 +215,8 @@ def _write_errors(args: argparse.Namespace, sets: Sets, readings: dict[str, list
 def _write_plots(args: argparse.Namespace, sets: Sets, readings: dict[str, list[Reading]]) -> None:
     from clip4str_plugin.evaluation.charts import coverage_chart, reliability_chart
 
-    lines = {sets[path].name: rows for path, rows in readings.items()}
+    names = short_names(readings)
+    lines = {names[path]: rows for path, rows in readings.items()}
     if len(lines) > 1:
         lines["all"] = [reading for rows in readings.values() for reading in rows]
     folder = Path(args.plots)
@@ -219,7 +235,11 @@ def _ablate(args: argparse.Namespace, recognizer: Recognizer, sets: Sets) -> Non
         try:
             with ablated(recognizer.model, ABLATIONS[variant]):
                 results[variant] = evaluate_sets(
-                    recognizer, sets, evaluation.CHARSETS[args.protocol], file, _settings(args, variant=variant)
+                    recognizer,
+                    sets,
+                    evaluation.CHARSETS[args.protocol],
+                    file,
+                    _settings(args, recognizer, variant=variant),
                 )
         except ValueError as error:
             if isinstance(error, Clip4StrError):

@@ -6,11 +6,13 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from clip4str_plugin.cli import UsageError
+from clip4str_plugin.io.images import find_files
+from clip4str_plugin.io.whole_files import whole_file
 from clip4str_plugin.io.writers import SUFFIXES, Writer, make_writer
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ __all__ = ["FileNames", "FolderWriter", "open_output", "open_writer"]
 
 @contextmanager
 def open_output(args: argparse.Namespace) -> Iterator[BinaryIO]:
-    """Open ``--output``, or standard output without it, for bytes.
+    """Open ``--output``, or standard output without it, for bytes; a file appears when it is whole.
 
     Raises:
         UsageError: it cannot be written, or is one of the inputs.
@@ -34,11 +36,11 @@ def open_output(args: argparse.Namespace) -> Iterator[BinaryIO]:
     if any(os.path.exists(path) and os.path.exists(args.output) and os.path.samefile(path, args.output)
            for path in args.paths):  # fmt: skip
         raise UsageError(f"{args.output} is an input as well; name another file for the output")
-    try:
-        file = open(args.output, "wb")  # noqa: SIM115
-    except OSError as error:
-        raise UsageError(f"{args.output} cannot be written: {error.strerror}") from None
-    with file:
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(whole_file(args.output))
+        except OSError as error:
+            raise UsageError(f"{args.output} cannot be written: {error.strerror}") from None
         yield file
 
 
@@ -50,10 +52,11 @@ def open_writer(args: argparse.Namespace) -> Iterator[Writer]:
         UsageError: the output cannot be written.
     """
     if args.output is not None and (os.path.isdir(args.output) or args.output.endswith(("/", os.sep))):
-        writer: Writer = FolderWriter(args.output, args.format)
-        yield writer
-        writer.close()
+        with FolderWriter(args.output, args.format) as folder:
+            yield folder
         return
+    if args.format == "page" and len(files := list(find_files(args.paths, recursive=args.recursive))) > 1:
+        raise UsageError(f"PAGE XML holds one page a file, these are {len(files)}; name a folder with --output")
     if args.format == "pdf" and args.output is None and sys.stdout.isatty():
         raise UsageError("a PDF does not belong on a terminal; name a file with --output")
     with open_output(args) as stream:
@@ -94,13 +97,16 @@ class FileNames:
 
 
 class FolderWriter:
-    """Writes one file for each input, or for each page where the format has room for one only."""
+    """Writes one file for each input, or for each page where the format has room for one only.
+
+    A file appears when it is whole.
+    """
 
     def __init__(self, folder: str | os.PathLike[str], format: str) -> None:
         self._names = FileNames(folder, SUFFIXES[format])
         self._format = format
         self._place: tuple[str, int | None] | None = None
-        self._file: BinaryIO | None = None
+        self._file = ExitStack()
         self._writer: Writer | None = None
 
     def write(self, page: Page) -> None:
@@ -109,14 +115,23 @@ class FolderWriter:
         if place != self._place:
             self.close()
             self._place = place
-            self._file = self._names.name(*place).open("wb")
-            self._writer = make_writer(self._format, self._file)
+            stream = self._file.enter_context(whole_file(self._names.name(*place)))
+            self._writer = make_writer(self._format, stream)
         assert self._writer is not None
         self._writer.write(page)
 
     def close(self) -> None:
         """Finish the last file."""
-        if self._writer is not None and self._file is not None:
-            with self._file:
+        with self._file:
+            if self._writer is not None:
                 self._writer.close()
-            self._writer = self._file = None
+        self._writer = None
+
+    def __enter__(self) -> FolderWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if error is None:
+            self.close()
+        else:
+            self._file.__exit__(kind, error, trace)

@@ -67,11 +67,12 @@ def _learning(args: argparse.Namespace) -> str:
 
 def _readings(files: list[str]) -> dict:
     """Return the readings of each line of the chart."""
-    from clip4str_plugin.evaluation.results import read_results
+    from clip4str_plugin.evaluation.results import read_results, short_names
 
     if len(files) == 1:
         _, sets = read_results(_named(files[0])[1])
-        lines = {Path(name).name: list(readings.values()) for name, readings in sets.items()}
+        names = short_names(sets)
+        lines = {names[path]: list(readings.values()) for path, readings in sets.items()}
         if len(lines) > 1:
             lines["all"] = [reading for rows in sets.values() for reading in rows.values()]
         return lines
@@ -81,6 +82,8 @@ def _readings(files: list[str]) -> dict:
 
 
 def _named(given: str) -> tuple[str, str]:
-    """Split NAME=FILE; without a name the file's own serves."""
+    """Split NAME=FILE; without a name the file's own serves, which may hold an equals sign itself."""
+    if all(Path(path).exists() for path in given.split(",")):
+        return Path(given.split(",")[-1]).stem, given
     name, equals, path = given.partition("=")
     return (name, path) if equals else (Path(given.split(",")[-1]).stem, given)

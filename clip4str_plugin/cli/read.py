@@ -59,17 +59,17 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("PAGE XML holds one page a file; name a folder with --output")
     if not 0 <= args.min_confidence <= 1:
         raise UsageError(f"--min-confidence {args.min_confidence}: must lie between 0 and 1")
-    reader = Reader(
-        options.build_detector(args),
-        options.build_recognizer(args),
-        orientation=args.orientation,
-        min_confidence=args.min_confidence,
-        keep_doubtful=args.keep_doubtful,
-    )
     overlays = FileNames(args.overlay, ".overlay.jpg") if args.overlay else None
     failed = False
     pages = words = left_out = 0
-    with open_writer(args) as writer:
+    with open_writer(args) as writer:  # what cannot be written is known before anything is loaded
+        reader = Reader(
+            options.build_detector(args),
+            options.build_recognizer(args),
+            orientation=args.orientation,
+            min_confidence=args.min_confidence,
+            keep_doubtful=args.keep_doubtful,
+        )
         for origin, result in process(args, reader.stream):
             page = place(origin, result)
             if page.error is not None:
@@ -92,6 +92,8 @@ def run(args: argparse.Namespace) -> int:
 def _save_overlay(page: Page, names: FileNames) -> None:
     from PIL import Image
 
+    from clip4str_plugin.io.whole_files import whole_file
     from clip4str_plugin.io.writers.overlay import draw_overlay
 
-    Image.fromarray(draw_overlay(page)).save(names.name(page.source, page.index), quality=90)
+    with whole_file(names.name(page.source, page.index)) as stream:
+        Image.fromarray(draw_overlay(page)).save(stream, "JPEG", quality=90)

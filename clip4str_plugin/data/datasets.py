@@ -14,9 +14,9 @@ from typing import Any, BinaryIO, Literal
 from weakref import WeakValueDictionary
 
 import numpy as np
-from PIL import Image
 
 from clip4str_plugin.errors import DatasetError, ImageError
+from clip4str_plugin.io.decoding import open_image
 from clip4str_plugin.model.charset import CharsetFilter
 from clip4str_plugin.model.config import CHARSET_94
 
@@ -123,7 +123,7 @@ class WordDataset:
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
         try:
-            with self._open(index) as file, Image.open(file) as image:
+            with self._open(index) as file, open_image(file) as image:
                 # As the published code does: no rotation by EXIF, transparency dropped.
                 return np.array(image.convert("RGB")), self.label(index)
         except Exception as error:  # Pillow's decoders raise many types on damaged files

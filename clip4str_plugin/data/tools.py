@@ -20,6 +20,7 @@ from PIL import Image
 
 from clip4str_plugin.data.datasets import LABELS, WordDataset, open_dataset, open_environment
 from clip4str_plugin.errors import DatasetError
+from clip4str_plugin.io.decoding import open_image
 from clip4str_plugin.model.config import CHARSET_94
 
 __all__ = ["DataReport", "check_dataset", "convert", "make_new", "new_set", "split"]
@@ -131,6 +132,7 @@ def convert(source: str | Path, target: str | Path, to: str) -> dict[str, int]:
     if to not in ("lmdb", "folder"):
         raise DatasetError(f"convert to {to!r}: use lmdb or folder")
     target = Path(target)
+    _refuse_inside(target, Path(source))
     open_dataset(source, on_error="skip")  # the clear error, before anything is written
     make_new(target)
     counts = {"written": 0, "skipped": 0}
@@ -194,6 +196,8 @@ def split(
         lacking = targets[bool(groups[0])]
         raise DatasetError(f"{lacking}: would get none of the {len(groups[0] | groups[1])} groups of {source}")
     for target in targets:
+        if not is_folder:
+            _refuse_inside(target, source)
         make_new(target)
     if is_folder:
         for target, wanted in zip(targets, (False, True)):
@@ -222,6 +226,11 @@ def _group_of(name: str, pattern: re.Pattern[str] | None) -> str:
     if found is None:
         raise DatasetError(f"group {pattern.pattern!r}: does not match the name {name!r}")
     return str(found[1] if pattern.groups and found[1] is not None else found[0])
+
+
+def _refuse_inside(target: Path, source: Path) -> None:
+    if target.resolve().is_relative_to(source.resolve()):
+        raise DatasetError(f"{target}: lies within {source}, which is searched at any depth; name a folder outside")
 
 
 def make_new(target: Path) -> None:
@@ -329,6 +338,6 @@ class _FolderWriter:
 
 def _suffix(image: bytes) -> str:
     try:
-        return (Image.open(io.BytesIO(image)).format or "img").lower().replace("jpeg", "jpg")
+        return (open_image(io.BytesIO(image)).format or "img").lower().replace("jpeg", "jpg")
     except Exception:  # a damaged image is copied as it is
         return "img"

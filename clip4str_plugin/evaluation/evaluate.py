@@ -144,6 +144,7 @@ def evaluate(
     known: Mapping[int, Reading] | None = None,
     on_reading: Callable[[Reading], None] | None = None,
     on_unreadable: Callable[[ImageError], None] | None = None,
+    on_known: Callable[[Reading], None] | None = None,
 ) -> Evaluation:
     """Read a set and compare with its labels, both reduced to a charset, as the published tests do.
 
@@ -160,6 +161,7 @@ def evaluate(
         known: readings of an interrupted evaluation by their index; these samples are not read again.
         on_reading: called with each sample that is read, in order.
         on_unreadable: called with the error of each damaged image.
+        on_known: called with each reading of ``known`` that still holds: of the same source and label.
 
     >>> from clip4str_plugin import Recognizer, load_model
     >>> from clip4str_plugin.data.datasets import open_dataset
@@ -181,8 +183,12 @@ def evaluate(
             if not label:
                 dropped += 1
                 continue
-            if index in known:
-                readings.append(known[index])
+            reading = known.get(index)
+            # A label corrected since, or another set at the same path, makes an old reading worthless.
+            if reading is not None and (reading.source, reading.label) == (dataset.source(index), label):
+                readings.append(reading)
+                if on_known:
+                    on_known(reading)
                 continue
             try:
                 crop, _ = dataset[index]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 from clip4str_plugin.errors import DatasetError
 from clip4str_plugin.evaluation.evaluate import Reading
 
-__all__ = ["ResultsFile", "read_results"]
+__all__ = ["ResultsFile", "fingerprint", "read_results", "short_names"]
 
 
 class ResultsFile:
@@ -59,6 +61,30 @@ class ResultsFile:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+
+def fingerprint(model: Any) -> str:
+    """Return a name for what a model computes: its weights and configuration.
+
+    Args:
+        model: a CLIP4STR.
+    """
+    digest = hashlib.sha256(json.dumps(model.config.to_dict(), sort_keys=True).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().float().contiguous().numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def short_names(paths: Iterable[str]) -> dict[str, str]:
+    """Name sets for people: the folder alone where that is enough.
+
+    >>> short_names(["/data/IC15", "/data/SVT", "/old/SVT"])
+    {'/data/IC15': 'IC15', '/data/SVT': '/data/SVT', '/old/SVT': '/old/SVT'}
+    """
+    paths = list(paths)
+    names = [Path(path).name for path in paths]
+    return {path: name if name and names.count(name) == 1 else path for path, name in zip(paths, names)}
 
 
 def read_results(path: str | Path) -> tuple[dict[str, Any], dict[str, dict[int, Reading]]]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import http.client
 import re
+import socket
 import tempfile
-import time
+import threading
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from typing import IO, Any
 
 from clip4str_plugin.errors import ImageError
@@ -39,7 +41,7 @@ def fetch_url(url: str, *, max_bytes: int = MAX_BYTES, seconds: float = SECONDS,
     Args:
         url: an ``http`` or ``https`` address.
         max_bytes: larger files are refused, at the latest when they have sent this much.
-        seconds: for everything together.
+        seconds: for everything together but looking up the server's name: head, redirections and content.
         silence: for a connection, and between two bytes.
 
     Returns:
@@ -48,22 +50,21 @@ def fetch_url(url: str, *, max_bytes: int = MAX_BYTES, seconds: float = SECONDS,
     Raises:
         ImageError: nothing usable came; it does not name the URL.
     """
-    deadline = time.monotonic() + seconds
+    deadline = _Deadline(seconds)
     headers = {"User-Agent": "clip4str-plugin", "Accept": "image/*, application/pdf"}
     file = tempfile.TemporaryFile()  # noqa: SIM115  # the caller closes it
     try:
         request = urllib.request.Request(url, headers=headers)
-        with urllib.request.build_opener(_WebOnly).open(request, timeout=min(seconds, silence)) as answer:
+        opener = urllib.request.build_opener(_WebOnly, _Http(deadline), _Https(deadline))
+        with deadline, opener.open(request, timeout=min(seconds, silence)) as answer:
             length = answer.headers.get("Content-Length", "")
             if length.isdigit() and int(length) > max_bytes:
                 raise ImageError(f"has {int(length):,} bytes, {_too_large(max_bytes)}")
-            # read1 gives what there is: a server that drips must not hold us beyond the deadline.
             while block := answer.read1(_BLOCK):
                 file.write(block)
                 if file.tell() > max_bytes:
                     raise ImageError(f"has {_too_large(max_bytes)}")
-                if time.monotonic() > deadline:
-                    raise ImageError(f"took longer than {seconds:g} seconds to fetch; download it first")
+            deadline.check()
             if length.isdigit() and file.tell() < int(length):
                 raise ImageError(f"broke off after {file.tell():,} of {int(length):,} bytes; try again")
         if not file.tell():
@@ -72,9 +73,79 @@ def fetch_url(url: str, *, max_bytes: int = MAX_BYTES, seconds: float = SECONDS,
         return file
     except BaseException as error:
         file.close()
+        if isinstance(error, Exception):
+            deadline.check()
         if isinstance(error, (OSError, http.client.HTTPException, ValueError)) and not isinstance(error, ImageError):
             raise ImageError(f"cannot be fetched ({_reason(error)}); check the address and the connection") from None
         raise
+
+
+class _Deadline:
+    """Cuts connections when time is up, in whatever they are: a server may drip bytes and never be silent for long."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._sockets: list[socket.socket] = []
+        self._lock = threading.Lock()
+        self._over = False
+        self._timer = threading.Timer(seconds, self._cut)
+        self._timer.daemon = True
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        with self._lock:
+            for each in self._sockets:
+                each.close()
+            self._sockets.clear()
+
+    def connect(self, *args: Any, **options: Any) -> socket.socket:
+        """As :func:`socket.create_connection`."""
+        connection = socket.create_connection(*args, **options)
+        with self._lock:
+            # Another handle of the same connection: TLS takes the first one over.
+            self._sockets.append(connection.dup())
+        if self._over:
+            self._cut()
+        return connection
+
+    def check(self) -> None:
+        """Raise ImageError if time is up."""
+        if self._over:
+            raise ImageError(f"took longer than {self._seconds:g} seconds to fetch; download it first") from None
+
+    def _cut(self) -> None:
+        with self._lock:
+            self._over = True
+            for each in self._sockets:
+                with suppress(OSError):  # it has ended already
+                    each.shutdown(socket.SHUT_RDWR)
+
+
+class _Watched(urllib.request.AbstractHTTPHandler):
+    """Opens connections that a deadline can cut."""
+
+    def __init__(self, deadline: _Deadline) -> None:
+        super().__init__()
+        self._deadline = deadline
+
+    def do_open(self, http_class: Any, req: Any, **options: Any) -> Any:
+        def connection(*args: Any, **more: Any) -> http.client.HTTPConnection:
+            made = http_class(*args, **more)
+            made._create_connection = self._deadline.connect
+            return made
+
+        return super().do_open(connection, req, **options)
+
+
+class _Http(_Watched, urllib.request.HTTPHandler):
+    pass
+
+
+class _Https(_Watched, urllib.request.HTTPSHandler):
+    pass
 
 
 class _WebOnly(urllib.request.HTTPRedirectHandler):

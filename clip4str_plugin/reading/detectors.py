@@ -8,6 +8,7 @@ Installed packages offer theirs through the entry-point group ``clip4str.detecto
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -177,3 +178,20 @@ def orient_detections(
             kept.append(corners)
             kept_scores.append(float(score))
     return Detections(kept, np.asarray(kept_scores, dtype=np.float32), granularity)
+
+
+class OneAtATime:
+    """A detector that several threads may call: one that keeps state is not harmed, and memory stays bounded.
+
+    Args:
+        detector: is never entered by two threads at once.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+        self._lock = threading.Lock()
+
+    def __call__(self, pages: Sequence[np.ndarray]) -> list[Detections]:
+        """Find the text of pages when it is the caller's turn."""
+        with self._lock:
+            return self._detector(pages)

@@ -6,18 +6,16 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
 
 from clip4str_plugin.io.decoder_pool import close_idle, warm_up
+from clip4str_plugin.reading.detectors import OneAtATime
 from clip4str_plugin.service.batching import Batcher, SharedRecognizer
 from clip4str_plugin.service.problems import RequestError, stopping
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from clip4str_plugin.reading.detectors import Detections, Detector
+    from clip4str_plugin.reading.detectors import Detector
     from clip4str_plugin.reading.reader import Reader
     from clip4str_plugin.reading.recognizer import Recognizer
     from clip4str_plugin.service.jobs import Job
@@ -51,7 +49,7 @@ class Engine:
         metrics: Metrics,
         **options: Any,
     ) -> None:
-        self._detector = _OneAtATime(detector)
+        self._detector = OneAtATime(detector)
         self._batcher = Batcher(recognizer, metrics.observe_batch)
         self._limits = limits
         self._metrics = metrics
@@ -162,15 +160,3 @@ class Engine:
             self._jobs.pop(job, None)
         for upload in job.uploads:
             upload.file.close()
-
-
-class _OneAtATime:
-    """A detector that several threads may call: one that keeps state is not harmed, and memory stays bounded."""
-
-    def __init__(self, detector: Detector) -> None:
-        self._detector = detector
-        self._lock = threading.Lock()
-
-    def __call__(self, pages: Sequence[np.ndarray]) -> list[Detections]:
-        with self._lock:
-            return self._detector(pages)

@@ -132,8 +132,8 @@ def learning_rate_factor(step: int, total: float, schedule: str, warmup: float, 
     if schedule == "onecycle":
         up, down = up - 1, total - 1
         if step <= up:
-            return _cosine(1 / 25, 1.0, step / up)
-        return _cosine(1.0, 1 / 25e4, min(1.0, (step - up) / (down - up)))
+            return _cosine(1 / 25, 1.0, step / up if up > 0 else 1.0)
+        return _cosine(1.0, 1 / 25e4, min(1.0, (step - up) / (down - up) if down > up else 1.0))
     if step < up:
         return (step + 1) / up
     if schedule == "cosine":

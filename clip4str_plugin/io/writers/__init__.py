@@ -7,6 +7,8 @@ from importlib import import_module
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
+from clip4str_plugin.io.whole_files import whole_file
+
 if TYPE_CHECKING:
     from clip4str_plugin.page import Page
 
@@ -87,7 +89,7 @@ def save_pages(pages: Iterable[Page], path: str | PathLike[str]) -> None:
     matching = [suffix for suffix in suffixes if name.endswith(suffix)]
     if not matching:
         raise ValueError(f"{path}: no format has this suffix; known are {', '.join(sorted(suffixes))}")
-    with open(path, "wb") as stream:
+    with whole_file(path) as stream:
         writer = make_writer(suffixes[max(matching, key=len)], stream)
         for page in pages:
             writer.write(page)

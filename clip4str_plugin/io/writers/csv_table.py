@@ -16,7 +16,11 @@ COLUMNS = ("image", "page", "block", "line", "text", "confidence", "left", "top"
 
 
 class CsvWriter:
-    """Writes RFC 4180 in UTF-8. A page that could not be read is a row with an ``error`` and no text."""
+    """Writes RFC 4180 in UTF-8. A page that could not be read is a row with an ``error`` and no text.
+
+    What a spreadsheet would take for a formula (text that begins with ``=``, ``+``, ``-`` or ``@`` and is no number)
+    gets an apostrophe before it, which the spreadsheet does not show.
+    """
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -39,5 +43,19 @@ class CsvWriter:
 
     def _row(self, values: list | tuple) -> None:
         row = io.StringIO(newline="")
-        csv.writer(row).writerow(values)
+        csv.writer(row).writerow([_harmless(value) for value in values])
         self._stream.write(row.getvalue().encode("utf-8", "replace"))
+
+
+def _harmless(value: object) -> object:
+    """Keep a cell from being computed.
+
+    >>> [_harmless(value) for value in ("=1+1", "-5.20", "+49 30", "a=b", 3)]
+    ["'=1+1", '-5.20', "'+49 30", 'a=b', 3]
+    """
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        try:
+            float(value)
+        except ValueError:
+            return f"'{value}"
+    return value

@@ -171,6 +171,7 @@ def _cached(model: CLIP4STR, kind: str, calibration: Iterable[Any] | None) -> Pa
             if kind == "int8":
                 graph = _quantise(graph, inputs[name])
             ov.save_model(graph, Path(made) / f"{name}.xml", compress_to_fp16=False)
+        os.chmod(made, 0o755)  # a cache may be shared, and temporary folders are their owner's alone
         try:
             os.rename(made, folder)
         except OSError:  # another process was faster

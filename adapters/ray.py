@@ -143,7 +143,7 @@ def read_folder(
         Recognize,
         fn_constructor_kwargs={
             "model": model,
-            "options": {"device": "cuda" if recognizer_gpus else "cpu"} | options,
+            "options": _placed(model, recognizer_gpus) | options,
         },
         compute=_pool(ray_data, recognizers),
         batch_size=pages_a_batch,
@@ -154,6 +154,12 @@ def read_folder(
     read.write_parquet(str(output), filename_provider=_file_names(), ray_remote_args={"num_cpus": file_cpus})
     after = _count(str(output))
     return Totals(after[0] - before[0], after[1] - before[1], len(files) - len(todo))
+
+
+def _placed(model: Any, gpus: float) -> dict[str, Any]:
+    """Where a model that is still to be loaded computes; a recognizer stays where it is."""
+    loaded = not isinstance(model, (str, Path)) and not hasattr(model, "state_dict")
+    return {} if loaded else {"device": "cuda" if gpus else "cpu"}
 
 
 def _file_names() -> Any:

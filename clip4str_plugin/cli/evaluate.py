@@ -164,7 +164,8 @@ def _open(paths: Sequence[str]) -> Sets:
 
 def _settings(args: argparse.Namespace, recognizer: Recognizer, **more: Any) -> dict[str, Any]:
     """Return what a reading depends on."""
-    settings = {"charset": args.protocol, "model": args.model, "weights": fingerprint(recognizer.model)}
+    weights = fingerprint(recognizer.model) if args.results else None
+    settings = {"charset": args.protocol, "model": args.model, "weights": weights}
     return settings | {
         "precision": args.precision, "confidence": args.confidence, "early_exit": args.early_exit, **more
     }  # fmt: skip

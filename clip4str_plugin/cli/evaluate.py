@@ -164,7 +164,8 @@ def _open(paths: Sequence[str]) -> Sets:
 
 def _settings(args: argparse.Namespace, recognizer: Recognizer, **more: Any) -> dict[str, Any]:
     """Return what a reading depends on."""
-    weights = fingerprint(recognizer.model) if args.results else None
+    model = getattr(recognizer, "model", None)  # a stand-in has none
+    weights = fingerprint(model) if args.results and model is not None else None
     settings = {"charset": args.protocol, "model": args.model, "weights": weights}
     return settings | {
         "precision": args.precision, "confidence": args.confidence, "early_exit": args.early_exit, **more

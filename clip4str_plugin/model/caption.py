@@ -13,7 +13,8 @@ from torch import Tensor
 __all__ = ["CaptionTokenizer"]
 
 
-# How CLIP splits captions of ASCII letters and digits.
+# Captions of ASCII letters and digits, and how CLIP splits them.
+_PLAIN = re.compile("[A-Za-z0-9]+").fullmatch
 _WORDS = re.compile("[a-z]+|[0-9]")
 # open_clip spells CLIP's two special tokens differently, which shows where a caption holds their spelling.
 _SPECIAL = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
@@ -77,7 +78,7 @@ class CaptionTokenizer:
         return self._encoder.encoder
 
     def _encode(self, caption: str) -> tuple[int, ...]:
-        if caption.isascii() and caption.isalnum():
+        if _PLAIN(caption):
             # What cleans and splits any text takes ten times as long, and changes nothing here.
             body = [i for word in _WORDS.findall(caption.lower()) for i in self._word(word)]
         else:

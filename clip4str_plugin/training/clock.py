@@ -86,4 +86,4 @@ class Clock(Callback):
         busy = self._spent["waiting for words"] + self._spent["training"]
         shares = ", ".join(f"{name} {100 * seconds / whole:.0f} %" for name, seconds in self._spent.items())
         words = self._steps * samples
-        return f"{words:,} words in {whole:.0f} s, {words / max(busy, 1e-9):,.0f} a second while training: {shares}"
+        return f"{words:,} words in {whole:.0f} s, {words / max(busy, 1e-9):,.1f} a second while training: {shares}"

@@ -71,6 +71,8 @@ class ReadOptions:
             read well otherwise. The best limit depends on the model and on how its confidence is computed; 0 doubts
             nothing.
         keep_doubtful: keep doubtful words among the others, marked (``Word.doubtful``), in place of leaving them out.
+        other_views: read regions again whose outline or reading leaves doubt, from other views: with more margin, from
+            the upright box around them; the likeliest reading wins. This costs nothing where all is clear.
         page_batch_size: how many pages the detector gets at a time, and whose words are read together; twice as many
             are in memory.
 
@@ -83,6 +85,7 @@ class ReadOptions:
     # ten of the words it reads less surely than this are wrong or no text.
     min_confidence: float = 0.5
     keep_doubtful: bool = False
+    other_views: bool = True
     page_batch_size: int = 2
 
     def __post_init__(self) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from clip4str_plugin.geometry.polygons import Start
-from clip4str_plugin.geometry.text_strip import CurvedStrip, TextStrip
+from clip4str_plugin.geometry.text_strip import CurvedStrip, StraightStrip, TextStrip
 
-__all__ = ["Straightened", "rectify", "straighten"]
+__all__ = ["Straightened", "other_views", "rectify", "straighten"]
 
 # Outlines that people draw are looked beyond by up to this much, in heights, for the rest of cut letters.
 _REACH = 0.25
@@ -18,6 +18,8 @@ _QUIET_ROW, _QUIET_COLUMN = 0.3, 0.5
 _AIR = 0.05
 # Where nothing near is free of letters, this much is taken.
 _UNCLEAR = 0.08
+# Other views are taken with such margins, in shares of the box and in heights.
+_BOX_MARGIN, _MORE = 0.08, 0.15
 # Letters are told from the ground on crops no higher than this.
 _LOOKED_AT = 48
 
@@ -102,6 +104,27 @@ def straighten(image: np.ndarray, polygon: Any, *, start: Start = "any") -> Stra
     return Straightened(crop, strip)
 
 
+def other_views(image: np.ndarray, strip: TextStrip) -> list[Straightened]:
+    """What else text may be read from where its outline may mislead: the upright box around it, and more margin.
+
+    Args:
+        image: the page
+        strip: as `straighten` cut it out
+
+    Returns:
+        views that differ from the strip, likeliest first; beyond the page none
+    """
+    outline = np.concatenate([strip.top, strip.bottom])
+    (left, top), (right, bottom) = outline.min(axis=0), outline.max(axis=0)
+    x, y = _BOX_MARGIN * (right - left), _BOX_MARGIN * (bottom - top)
+    box = np.array([[left - x, top - y], [right + x, top - y], [right + x, bottom + y], [left - x, bottom + y]])
+    box = box.clip(0, image.shape[1::-1])
+    views: list[TextStrip] = [strip.grown(_MORE, _MORE, _MORE, _MORE)]
+    if strip.drawn and np.ptp(box, axis=0).min() >= 1:
+        views.insert(0, StraightStrip(box[:2], box[:1:-1], drawn=True))
+    return [Straightened(view.crop(image), view) for view in views]
+
+
 def _with_air(image: np.ndarray, strip: TextStrip) -> tuple[TextStrip, np.ndarray]:
     """The strip with margins that reach to where the ground shows, and its crop."""
     wide_strip = strip.grown(_REACH, _REACH, _REACH, _REACH)
@@ -116,9 +139,9 @@ def _with_air(image: np.ndarray, strip: TextStrip) -> tuple[TextStrip, np.ndarra
     rows, columns = _busy_rows(wide[:, inner[1]]), _busy_columns(wide[inner[0]])
     upper, lower = (_margin(line, round(y * len(rows) / height), _QUIET_ROW) for line in (rows, rows[::-1]))
     left, right = (_margin(line, round(x * len(columns) / width), _QUIET_COLUMN) for line in (columns, columns[::-1]))
-    in_pixels = y / _REACH
-    first_row, last_row = round(y - upper * in_pixels), height - round(y - lower * in_pixels)
-    first_column, last_column = round(x - left * in_pixels), width - round(x - right * in_pixels)
+    # Never negative: no margin is larger than what was looked at.
+    first_row, last_row = round(y - upper * y / _REACH), height - round(y - lower * y / _REACH)
+    first_column, last_column = round(x - left * x / _REACH), width - round(x - right * x / _REACH)
     crop = np.ascontiguousarray(wide[first_row:last_row, first_column:last_column])
     return (strip.grown(left, upper, right, lower) if left or upper or right or lower else strip), crop
 

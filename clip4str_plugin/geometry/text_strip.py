@@ -29,8 +29,10 @@ _NEARLY_STRAIGHT = 0.04
 _FINE = 0.01
 # A simple shape of which an outline fills this share explains it ...
 _FILLED = 0.88
-# ... and this one, if no winding ribbon does.
+# ... and this one, if no winding ribbon does and the text is long.
 _FAIRLY_FILLED = 0.65
+# That takes text at least so many heights long: a 7 is no arc.
+_LONG = 4.0
 # The inner side of an arc must keep a third of the length of its middle, or letters are smeared.
 _SQUEEZED = 0.7
 # An upright box must be filled this well compared with the smallest turned one.
@@ -290,7 +292,7 @@ def _of_outline(points: np.ndarray, outline: np.ndarray, top_left: np.ndarray | 
         return _curved(arc.top, arc.bottom, top_left)
     if straight_fill < _FILLED and (winding := _winding_sides(outline)) is not None:
         return _curved(*winding, top_left)
-    if arc is not None and arc.fill > _FAIRLY_FILLED:
+    if arc is not None and arc.fill > _FAIRLY_FILLED and arc.length > _LONG * arc.height:
         return _curved(arc.top, arc.bottom, top_left)
     # What hugs one letter or two has no sides to follow: it is seen as it stands, or turned if it is clearly turned.
     box_fill = area / max(float(np.prod(np.ptp(outline, axis=0))), 1e-9)

@@ -153,11 +153,11 @@ def orient_detections(
     """Build :class:`Detections` from a host's boxes whose first corner says nothing about the text.
 
     The corners are put in the likeliest reading order (see
-    :func:`clip4str_plugin.geometry.polygons.order_quad`); boxes that no pixel fits in are left out
-    together with their scores.
+    :func:`clip4str_plugin.geometry.polygons.order_quad`), longer outlines likewise; boxes that no pixel fits in are
+    left out together with their scores.
 
     Args:
-        quads: (4, 2) corners in pixels each, in any winding.
+        quads: (4, 2) corners in pixels each, in any winding, or (K, 2) outlines.
         scores: one a quad.
         granularity: as in :class:`Detections`.
     """
@@ -165,16 +165,18 @@ def orient_detections(
 
     from clip4str_plugin.errors import PolygonError
     from clip4str_plugin.geometry.polygons import checked_polygon, order_quad
+    from clip4str_plugin.geometry.text_strip import TextStrip
 
     kept: list[np.ndarray] = []
     kept_scores: list[float] = []
     for quad, score in zip(quads, scores):
         try:
-            corners = order_quad(checked_polygon(quad))
+            points = checked_polygon(quad)
+            corners = order_quad(points) if len(points) <= 4 else TextStrip.of(points).polygon(0, 1)
         except PolygonError:
             continue
         sides = np.linalg.norm(np.diff(corners[:3], axis=0), axis=1)
-        if sides.min() >= 1:
+        if len(corners) > 4 or sides.min() >= 1:
             kept.append(corners)
             kept_scores.append(float(score))
     return Detections(kept, np.asarray(kept_scores, dtype=np.float32), granularity)

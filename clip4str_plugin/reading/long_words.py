@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from clip4str_plugin.reading.orientation import certainty
 from clip4str_plugin.reading.recognizer import Recognition
+from clip4str_plugin.reading.views import certainty
 
 __all__ = ["join_readings", "longest_text", "read_long_words"]
 

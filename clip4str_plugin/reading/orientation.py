@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar, get_args
+from typing import Generic, TypeVar, get_args
 
 import numpy as np
 
 from clip4str_plugin.geometry.stacked_letters import unstack
 from clip4str_plugin.options import Orientation as Mode
+from clip4str_plugin.reading.views import Reading, View, certainty, read_views
 
-__all__ = ["Oriented", "Reading", "certainty", "resolve_orientation", "stands_on_end", "turn_polygon"]
+__all__ = ["Oriented", "resolve_orientation", "stands_on_end", "turn_polygon"]
 
 # Text at least this many times longer than high is not taken for a stack of upright letters.
 _STACKABLE = 1.5
@@ -21,19 +22,10 @@ _CERTAIN = 0.85
 _MARGIN = 0.1
 # ... and this much if the text is short: 6, 9, NO, 80 and [1999] read well upside down, too.
 _SHORT, _SHORT_MARGIN = 4, 0.25
-
-
-class Reading(Protocol):
-    """What a recognizer gives for a crop."""
-
-    @property
-    def text(self) -> str:
-        """The characters."""
-
-    @property
-    def confidence(self) -> float:
-        """From 0 to 1."""
-
+# A single letter is as good a letter, or another one, in nearly every direction: W and M, Z and N, C and n, I and -.
+_LETTER_MARGIN = 0.6
+# Where no more than a letter lies on end, the letter that stands there is believed although it is less certain.
+_STANDING = -0.3
 
 R = TypeVar("R", bound=Reading)
 
@@ -86,8 +78,7 @@ def resolve_orientation(
     turned = [False] * len(crops) if turned is None else turned
     if not len(crops) == len(readings) == len(turned):
         raise ValueError(f"{len(crops)} crops, {len(readings)} readings and {len(turned)} turned must be as many")
-    views: list[np.ndarray] = []
-    owners: list[tuple[int, int, bool]] = []
+    views = []
     for index, (crop, reading, on_end) in enumerate(zip(crops, readings, turned)):
         if mode == "off" or not crop.size:
             continue
@@ -95,36 +86,22 @@ def resolve_orientation(
             for turns, stacked in _other_directions(crop, on_end):
                 view = unstack(np.rot90(crop, -1)) if stacked else np.rot90(crop, turns)
                 if view is not None:
-                    views.append(np.ascontiguousarray(view))
-                    owners.append((index, turns, stacked))
-    settled = [Oriented(reading) for reading in readings]
-    if not views:
-        return settled
-    best = [certainty(reading) + _margin(reading, on_end) for reading, on_end in zip(readings, turned)]
-    again = recognize(views)
-    if len(again) != len(views):
-        raise ValueError(f"the recognizer gave {len(again)} readings for {len(views)} crops")
-    for (index, turns, stacked), reading in zip(owners, again):
-        if reading.text and certainty(reading) > best[index]:
-            best[index] = certainty(reading)
-            settled[index] = Oriented(reading, turns, stacked)
-    return settled
+                    margin = _margin(reading, on_end, stands=on_end and turns == 3 and not stacked)
+                    views.append(View(index, np.ascontiguousarray(view), margin, (turns, stacked)))
+    return [
+        Oriented(reading) if view is None else Oriented(reading, *view.tag)
+        for reading, view in read_views(readings, views, recognize)
+    ]
 
 
-def certainty(reading: Reading) -> float:
-    """Mean probability of the characters where a reading tells them, else its confidence; 0.0 for empty text."""
-    characters = getattr(reading, "char_confidences", None)
-    if not reading.text:
-        return 0.0
-    return float(sum(characters) / len(characters)) if characters else float(reading.confidence)
-
-
-def _margin(reading: Reading, on_end: bool) -> float:
-    # Nothing but the letters tells which way text on end runs, however short it is.
-    if on_end or not reading.text:
-        return 0.0 if on_end else _MARGIN
+def _margin(reading: Reading, on_end: bool, stands: bool) -> float:
     letters = sum(char.isalnum() for char in reading.text)
-    return _SHORT_MARGIN if letters <= _SHORT else _MARGIN
+    # Nothing but the letters tells which way text on end runs, however short it is.
+    if on_end:
+        return _STANDING if stands and letters <= 1 else 0.0
+    if letters == 1 and len(reading.text) == 1:
+        return _LETTER_MARGIN
+    return _SHORT_MARGIN if reading.text and letters <= _SHORT else _MARGIN
 
 
 def _other_directions(crop: np.ndarray, on_end: bool) -> list[tuple[int, bool]]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from doctr.io import Document
     from PIL.Image import Image
 
+    from clip4str_plugin.geometry.polygons import Start
     from clip4str_plugin.io.images import PageImage, Unreadable
     from clip4str_plugin.model import CLIP4STR
     from clip4str_plugin.options import Confidence
@@ -133,6 +134,58 @@ class Reader:
         for batch in drafts if few else prefetch(drafts):
             yield from self._read(batch)
             del batch
+
+    def read_regions(self, image: np.ndarray, polygons: Iterable[Any], *, start: Start = "any") -> list[list[Word]]:
+        """Read given polygons of a page, without a detector: annotations, or what a detector of one's own found.
+
+        Polygons may be quads or follow curved text, loosely or tightly, and hold one word or several. Where what was
+        cut out reads with doubt, other views of the polygon are read, too (``other_views``).
+
+        >>> import numpy as np
+        >>> from clip4str_plugin import Reader
+        >>> page = np.full((120, 300, 3), 255, np.uint8)
+        >>> len(Reader().read_regions(page, [[[10, 10], [200, 10], [200, 50], [10, 50]]]))
+        1
+
+        Args:
+            image: the page, uint8 (H, W, 3) RGB.
+            polygons: (K, 2) pixels each, K >= 3, in any winding.
+            start: ``"any"`` or ``"top-left"``: what the first point of a polygon means, see
+                :func:`clip4str_plugin.rectify`.
+
+        Returns:
+            for each polygon, in order, its words in reading order, none where nothing was read. ``line`` is the index
+            of the polygon, ``block`` is 0, ``objectness`` is 1. Words under ``min_confidence`` are there, marked as
+            ``doubtful``.
+
+        Raises:
+            PolygonError: a polygon is malformed or off the page; it is named by its index.
+            ImageError: the page is not a uint8 RGB array.
+        """
+        from clip4str_plugin.reading.detectors import check_page
+        from clip4str_plugin.reading.doubt import find_doubtful
+        from clip4str_plugin.reading.polygons import read_polygons
+
+        check_page(image)
+        readings = read_polygons(
+            image,
+            polygons,
+            self.recognizer,
+            orientation=self.options.orientation,
+            other=self.options.other_views,
+            start=start,
+        )
+        kind: Confidence = getattr(self.recognizer, "confidence", "product")
+        found = []
+        for index, reading in enumerate(readings):
+            doubtful = find_doubtful(reading.words, [range(len(reading.words))], self.options.min_confidence, kind)
+            found.append(
+                [
+                    Word(word.text, word.confidence, polygon, index, 0, 1.0, word.char_confidences, doubtful=doubt)
+                    for word, polygon, doubt in zip(reading.words, reading.polygons, doubtful)
+                ]
+            )
+        return found
 
     def _prepare(self, pages: Iterator[np.ndarray]) -> Iterator[list[_Draft]]:
         while batch := list(islice(pages, self.options.page_batch_size)):

@@ -17,8 +17,9 @@ from clip4str_plugin.options import Orientation
 from clip4str_plugin.reading.detectors import Detections
 from clip4str_plugin.reading.line_splitting import find_pieces, split_lines
 from clip4str_plugin.reading.long_words import read_long_words
-from clip4str_plugin.reading.orientation import Oriented, certainty, resolve_orientation, stands_on_end
+from clip4str_plugin.reading.orientation import Oriented, resolve_orientation, stands_on_end
 from clip4str_plugin.reading.segmentation import Pieces, Span, alternatives, choose, likeliest, worth_reading
+from clip4str_plugin.reading.views import certainty
 
 if TYPE_CHECKING:
     from clip4str_plugin.reading.recognizer import Recognition

@@ -181,7 +181,7 @@ def _check_options(rapidocr: Any, options: dict[str, Any]) -> None:
     """Refuse what RapidOCR would pass over: names that are not in its configuration, values of another kind."""
     from omegaconf import OmegaConf  # what RapidOCR reads its own configuration with
 
-    known = OmegaConf.to_container(OmegaConf.load(Path(rapidocr.__file__).with_name("config.yaml")))["Det"]
+    known: Any = OmegaConf.to_container(OmegaConf.load(Path(rapidocr.__file__).with_name("config.yaml")).Det)
     for name, value in options.items():
         if name not in known:
             raise DetectorError(f"RapidOCR's detector has no option {name!r}; it has {', '.join(sorted(known))}")

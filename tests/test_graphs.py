@@ -188,3 +188,18 @@ def test_a_recognizer_needs_neither_pytorch_nor_a_detector(tmp_path):
 def test_onnx_runtime_loads_every_graph_alone():
     for part in embedded_folder("tiny").glob("*.onnx"):
         onnxruntime.InferenceSession(part, providers=["CPUExecutionProvider"])
+
+
+def test_the_command_reads_a_photo_without_heavy_modules(tmp_path):
+    page = Image.new("RGB", (420, 160), "white")
+    page.paste(Image.fromarray(drawn("Station 2026")), (40, 40))
+    page.save(tmp_path / "photo.png")
+    script = """
+        import sys
+        from clip4str_plugin.cli import main
+        assert main(["read", sys.argv[1], "--device", "cpu"]) == 0
+        print(sorted({name.partition(".")[0] for name in sys.modules} & set(sys.argv[2:])))
+    """
+    text, modules = run(script, tmp_path / "photo.png", *HEAVY).strip().rsplit("\n", 1)
+    assert "Station 2026" in text
+    assert modules == "[]"

@@ -111,7 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     from clip4str_plugin.cli import UsageError
-    from clip4str_plugin.model.engines import pick_device
+    from clip4str_plugin.model.devices import pick_device
 
     try:
         pick_device(args.device or "auto")

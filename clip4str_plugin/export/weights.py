@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -44,19 +44,19 @@ def refer_to_weights(program: torch.onnx.ONNXProgram, part: nn.Module, model: nn
         graph.inputs.remove(value)
         if value.uses():
             _store(graph, value, entries[stored[str(value.name)]], 8 + length, path)
-    for node in graph:  # where each node comes from in this package's code is most of a small file
-        for item in (node, *node.outputs):
-            item.metadata_props.clear()
-            item.doc_string = None
+    items: list[Any] = [item for node in graph for item in (node, *node.outputs)]
+    for item in items:  # where each node comes from in this package's code is most of a small file
+        item.metadata_props.clear()
+        item.doc_string = None
     for value in (*graph.inputs, *graph.outputs, *graph.initializers.values()):
         value.metadata_props.clear()
 
 
-def _store(graph: ir.Graph, value: ir.Value, entry: dict[str, object], begin: int, path: Path) -> None:
+def _store(graph: ir.Graph, value: ir.Value, entry: dict[str, Any], begin: int, path: Path) -> None:
     """Make a value of a graph what a safetensors file holds under an entry of its header."""
     import onnx_ir as ir
 
-    first, last = entry["data_offsets"]  # type: ignore[misc]
+    first, last = entry["data_offsets"]
     dtype = {"F16": ir.DataType.FLOAT16, "F32": ir.DataType.FLOAT}[str(entry["dtype"])]
     inside, name = value, str(value.name)
     if dtype == ir.DataType.FLOAT16:
@@ -67,7 +67,7 @@ def _store(graph: ir.Graph, value: ir.Value, entry: dict[str, object], begin: in
         begin + first,
         last - first,
         dtype,
-        shape=ir.Shape(entry["shape"]),  # type: ignore[arg-type]
+        shape=ir.Shape(entry["shape"]),
         name=str(inside.name),
         base_dir=path.parent,
     )

@@ -27,8 +27,11 @@ class Backend(Protocol):
         out_of_memory: what :meth:`read` raises where smaller batches may help; an empty tuple where nothing is.
     """
 
-    batch_size: int
-    runs_ahead: bool
+    @property
+    def batch_size(self) -> int: ...  # noqa: D102
+
+    @property
+    def runs_ahead(self) -> bool: ...  # noqa: D102
 
     @property
     def config(self) -> Any: ...  # noqa: D102

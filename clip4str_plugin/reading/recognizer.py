@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 from PIL import Image
@@ -164,7 +164,8 @@ class Recognizer:
             return self
         from clip4str_plugin.model.checkpoint import load_model
 
-        return Recognizer(load_model(self._source), on_error=self.on_error, **asdict(self.options))
+        # What computes without PyTorch was named.
+        return Recognizer(load_model(cast(Path, self._source)), on_error=self.on_error, **asdict(self.options))
 
     def _of_pytorch(self, name: str) -> Any:
         if not hasattr(self._backend, name):
@@ -271,7 +272,7 @@ def as_recognizer(source: Recognizer | CLIP4STR | str | Path, **options: Any) ->
         return Recognizer(source if Path(source).exists() else str(source).removeprefix("clip4str_"), **options)
     # Whatever else is callable counts as built already; a model is what decodes.
     if hasattr(source, "generate"):
-        return Recognizer(source, **options)
+        return Recognizer(cast("CLIP4STR", source), **options)
     if options:
         raise ValueError(f"{sorted(options)} are for a model or its name; the recognizer given is built already")
     return source

@@ -103,3 +103,8 @@ def test_many_words_take_little_time_and_memory():
     words = [box(x * 80, y * 40) for y in range(40) for x in range(40)]
     assert lines_of(words) == [list(range(row * 40, row * 40 + 40)) for row in range(40)]
     assert lines_of([]) == []
+
+
+def test_a_narrow_stroke_alone_in_its_line_costs_no_page():
+    order = [index for line in lines_of([*PAGE, box(700, 400, 1, 20)]) for index in line]
+    assert sorted(order) == list(range(len(PAGE) + 1))

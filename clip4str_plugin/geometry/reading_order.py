@@ -98,7 +98,9 @@ class _Atom:
         single = len(blocks) == 1 and len(blocks[0]) == 1 and bool(words.level[members].any())
         height = float(np.median(words.height[members]))
         if single:  # level words are as high as they are, not as the box around them
-            middle = float(np.average(words.middle[members], weights=words.right[members] - words.left[members]))
+            # A narrow stroke, alone in its line, has no width left without its margins.
+            widths = np.maximum(words.right[members] - words.left[members], 1e-3)
+            middle = float(np.average(words.middle[members], weights=widths))
             top, bottom = middle - height / 2, middle + height / 2
         else:
             top, bottom = float(words.top[members].min()), float(words.bottom[members].max())

@@ -56,7 +56,8 @@ def test_scenes_are_photos_and_sheets_and_full_pages_are_not():
 def test_words_on_photos_lines_on_documents():
     detect = AutoDetector(Lines(2), Words)
     photo, document = detect([scene(), sheet()])
-    assert (photo.detector, photo.granularity, len(photo)) == ("craft", "word", 2)
+    assert (photo.detector, photo.granularity, len(photo)) == ("craft+rapidocr", "word", 2)
+    assert (photo.rivals.granularity, len(photo.rivals), document.rivals) == ("line", 1, None)
     assert (document.detector, document.granularity, len(document)) == ("rapidocr", "line", 1)
 
 

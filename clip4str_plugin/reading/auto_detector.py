@@ -1,4 +1,4 @@
-"""The detector ``auto``: words on photos, lines on documents, chosen page by page."""
+"""The detector ``auto``: words and lines on photos, lines on documents, chosen page by page."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def detector(arch: str | None = None, *, threads: int | None = None, **options: 
 
 
 class AutoDetector:
-    """Finds the lines of documents and the words of photos.
+    """Finds the lines of documents, and of photos the words, with the lines as their rivals.
+
+    On photos each of the two finds words that the other misses or tears; which one is right shows when they are read.
 
     Args:
         lines: ``rapidocr`` (its methods ``see`` and ``lines``).
@@ -56,16 +58,17 @@ class AutoDetector:
         self._loading = threading.Lock()
 
     def __call__(self, pages: Sequence[np.ndarray]) -> list[Detections]:
-        """Find the text of pages; ``Detections.detector`` tells which detector did."""
+        """Find the text of pages; ``Detections.detector`` tells which detectors did."""
         return [self._detect(page) for page in pages]
 
     def _detect(self, page: np.ndarray) -> Detections:
         check_page(page)
         seen = self._lines.see(page)
+        lines = self._lines.lines(seen)
         words = self._word_detector() if looks_like_photo(page, seen.inner) else None
         if words is None:
-            return replace(self._lines.lines(seen), detector="rapidocr")
-        return replace(words.find(page, seen.inner), detector="craft")
+            return replace(lines, detector="rapidocr")
+        return replace(words.find(page, seen.inner), detector="craft+rapidocr", rivals=lines)
 
     def _word_detector(self) -> Any:
         with self._loading:

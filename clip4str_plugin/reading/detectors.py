@@ -42,12 +42,15 @@ class Detections:
         scores: (N,) float32, how sure the detector is of each region, in [0, 1].
         granularity: whether a region holds one ``"word"`` or a whole ``"line"``.
         detector: who found them where a detector chooses among others, else "".
+        rivals: what another detector found on the same page, or None. :class:`clip4str_plugin.Reader` reads both, and
+            of regions in one place it keeps what is read best; who reads by other means may leave the rivals out.
     """
 
     polygons: list[np.ndarray]
     scores: np.ndarray
     granularity: Literal["word", "line"] = "word"
     detector: str = ""
+    rivals: Detections | None = None
 
     def __post_init__(self) -> None:
         import numpy as np

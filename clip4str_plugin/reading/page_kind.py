@@ -7,7 +7,8 @@ import numpy as np
 __all__ = ["looks_like_photo"]
 
 # The limits part 152 photos of streets, shops and things from 72 forms, receipts (half of them photographed) and
-# rendered pages without a mistake; at the median a photo is at 0.1 of the second limit, a photographed receipt at 2.6.
+# rendered pages with one mistake: a photo taken for a document. At the median a photo is at 0.1 of the second limit, a
+# photographed receipt at 2.6.
 _PAPER = 0.75
 _TEXT = 1.2
 # Grey levels that count as one, of 256, and the longer side of the picture they are counted in.

@@ -218,7 +218,7 @@ class Reader:
             found = self._recognize([draft.regions for draft in drafts])
             seconds = (time.perf_counter() - begin) / max(1, sum(len(draft.regions) for draft in drafts))
             return [
-                draft.page(self._doubt(pieces), seconds * len(draft.regions), self.options.keep_doubtful)
+                draft.page(self._doubt(draft.settle(pieces)), seconds * len(draft.regions), self.options.keep_doubtful)
                 for draft, pieces in zip(drafts, found)
             ]
         except Exception as error:  # a recognizer may raise anything; one page must not cost the others
@@ -228,11 +228,10 @@ class Reader:
         return [page for draft in drafts for page in self._read([draft])]
 
     def _doubt(self, pieces: list[_Piece]) -> list[_Piece]:
-        """The words of a page that say something, doubtful ones marked."""
+        """The words of a page, doubtful ones marked."""
         from clip4str_plugin.geometry.grouping import Runs, group_lines
         from clip4str_plugin.reading.doubt import find_doubtful
 
-        pieces = [piece for piece in pieces if piece.reading.text]
         lines = group_lines(Runs.of([piece.polygon for piece in pieces]), [piece.line for piece in pieces])
         # Recognizers of others need not say what kind of confidence is theirs.
         kind: Confidence = getattr(self.recognizer, "confidence", "product")
@@ -292,13 +291,25 @@ class _Piece:
 
 @dataclass(eq=False)
 class _Draft:
-    """A page on its way: its words are detected and straightened, but not read."""
+    """A page on its way: its words are detected and straightened, but not read, nor are rivals settled."""
 
     image: np.ndarray | None
     regions: list[Region] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     error: str | None = None
     detector: str = ""
+    rivals: bool = False
+
+    def settle(self, found: list[_Piece]) -> list[_Piece]:
+        """The words that were read; where detectors are rivals, one in each place."""
+        from clip4str_plugin.reading.orientation import certainty
+        from clip4str_plugin.reading.rivals import keep_best
+
+        found = [piece for piece in found if piece.reading.text]
+        if not self.rivals:
+            return found
+        best = keep_best([piece.polygon for piece in found], [certainty(piece.reading) for piece in found])
+        return [found[index] for index in best]
 
     def page(self, found: list[_Piece], seconds: float, keep_doubtful: bool) -> Page:
         """The page with the words that were read, given the seconds that took."""
@@ -324,7 +335,7 @@ def _draft(image: np.ndarray, detections: Detections | Exception, seconds: float
         logger.debug("straightening failed", exc_info=True)
         return _Draft(image, error=f"the text could not be read: {_one_line(error)}")
     times = {"detect": seconds, "rectify": time.perf_counter() - begin}
-    return _Draft(image, regions, times, detector=getattr(detections, "detector", ""))
+    return _Draft(image, regions, times, detector=detections.detector, rivals=detections.rivals is not None)
 
 
 def _arrange(found: list[_Piece]) -> list[Word]:

@@ -55,28 +55,40 @@ class Region:
 def cut_words(image: np.ndarray, detections: Detections) -> list[Region]:
     """Cut detected lines into words and straighten every word; what encloses no pixel is left out.
 
-    Where it is doubtful whether a line has a blank, the other words that are possible follow those that are likely.
+    Where it is doubtful whether a line has a blank, the other words that are possible follow those that are likely. The
+    regions of ``detections.rivals`` come last, their lines numbered on.
 
     Args:
         image: the page, uint8 (H, W, 3).
         detections: what a detector found on it.
     """
+    cut = _straighten if detections.granularity == "word" else _split
+    regions = cut(image, detections)
+    if detections.rivals is not None:
+        rivals = cut_words(image, detections.rivals)
+        regions += [replace(region, line=region.line + len(detections)) for region in rivals]
+    return regions
+
+
+def _straighten(image: np.ndarray, words: Detections) -> list[Region]:
     regions: list[Region] = []
-    for number, (polygon, score) in enumerate(zip(detections.polygons, detections.scores.tolist())):
-        if detections.granularity == "word":
-            with _leaving_out():
-                regions.append(Region(polygon, score, number, rectify(image, polygon, start="top-left")))
-    if detections.granularity == "word":
-        return regions
+    for number, (polygon, score) in enumerate(zip(words.polygons, words.scores.tolist())):
+        with _leaving_out():
+            regions.append(Region(polygon, score, number, rectify(image, polygon, start="top-left")))
+    return regions
+
+
+def _split(image: np.ndarray, lines: Detections) -> list[Region]:
+    regions: list[Region] = []
     strips: dict[int, TextStrip] = {}
     crops: list[np.ndarray] = []
-    for number, polygon in enumerate(detections.polygons):
+    for number, polygon in enumerate(lines.polygons):
         with _leaving_out():
             strip = TextStrip.of(polygon, "top-left")
             crops.append(strip.crop(image))
             strips[number] = strip
     for (number, strip), pieces in zip(strips.items(), find_pieces(crops)):
-        score = float(detections.scores[number])
+        score = float(lines.scores[number])
         for likely, spans in ((True, likeliest(pieces)), (False, alternatives(pieces))):
             for span in spans:
                 with _leaving_out():

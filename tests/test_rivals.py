@@ -1,0 +1,35 @@
+"""Two detectors on one page: of words in one place the better read one stays."""
+
+import cv2
+import numpy as np
+
+from clip4str_plugin import Detections, Reader
+from clip4str_plugin.reading.rivals import keep_best
+
+
+def box(left, top, right, bottom):
+    return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float32)
+
+
+def test_of_words_in_one_place_the_best_stays():
+    whole, half, far, beside = box(0, 0, 100, 20), box(0, 0, 50, 20), box(200, 0, 260, 20), box(80, 0, 180, 20)
+    assert keep_best([whole, half, far], [0.9, 0.8, 0.1]) == [0, 2]
+    assert keep_best([whole, half, far], [0.7, 0.8, 0.1]) == [1, 2]
+    assert keep_best([whole, beside], [0.7, 0.8]) == [0, 1]
+    assert keep_best([], []) == []
+
+
+def test_a_reader_reads_both_and_keeps_one_word_a_place():
+    page = np.full((160, 420, 3), 255, np.uint8)
+    for text, left, top in (("market", 20, 60), ("garden", 220, 60), ("window", 20, 130)):
+        cv2.putText(page, text, (left, top), cv2.FONT_HERSHEY_SIMPLEX, 1.4, (0, 0, 0), 3)
+    # The first detector cuts a word in two and misses another; the lines of the second hold all three.
+    words = [box(16, 20, 175, 75), box(216, 20, 285, 75)]
+    lines = Detections([box(12, 18, 400, 76), box(12, 90, 200, 146)], np.ones(2), "line")
+
+    def texts(rivals):
+        (read,) = Reader(lambda pages: [Detections(words, np.ones(2), rivals=rivals)]).stream([page])
+        return sorted(word.text.lower() for word in read.words), len({word.line for word in read.words})
+
+    assert texts(lines) == (["garden", "market", "window"], 2)
+    assert "window" not in texts(None)[0]

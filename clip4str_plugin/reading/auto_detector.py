@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from clip4str_plugin.errors import DetectorError, HostError
-from clip4str_plugin.reading.detectors import Detections, check_page, load_detector
+from clip4str_plugin.reading.detectors import Detections, Detector, check_page, load_detector
 from clip4str_plugin.reading.page_kind import looks_like_photo
 
 if TYPE_CHECKING:
@@ -60,6 +60,16 @@ class AutoDetector:
     def __call__(self, pages: Sequence[np.ndarray]) -> list[Detections]:
         """Find the text of pages; ``Detections.detector`` tells which detectors did."""
         return [self._detect(page) for page in pages]
+
+    @property
+    def max_side(self) -> int:
+        """The longest side, in pixels, that a page is looked at with; see :class:`~.detectors.Detector`."""
+        return int(getattr(self._lines, "max_side", 2048))
+
+    def named(self, name: str) -> Detector:
+        """Return the detector that :class:`Detections` name, so that the parts of a page are all looked at by one."""
+        words = self._word_detector() if name == "craft" else None
+        return self._lines if words is None else words
 
     def _detect(self, page: np.ndarray) -> Detections:
         check_page(page)

@@ -72,7 +72,11 @@ class Detections:
 
 
 class Detector(Protocol):
-    """Finds the text of pages; see the module's docstring."""
+    """Finds the text of pages; see the module's docstring.
+
+    Two attributes are optional: ``max_side``, the longest side in pixels that it looks at without shrinking the page
+    (2048 is assumed), and ``named(name) -> Detector``, which returns the detector that ``Detections.detector`` names.
+    """
 
     def __call__(self, pages: Sequence[np.ndarray]) -> list[Detections]:
         """Return one :class:`Detections` a page, in the order of the pages.

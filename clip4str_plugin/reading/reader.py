@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from clip4str_plugin.errors import Clip4StrError, DetectorError, ImageError
+from clip4str_plugin.errors import Clip4StrError, ImageError
 from clip4str_plugin.options import split_options
 from clip4str_plugin.page import Page, Word
 
@@ -198,14 +198,12 @@ class Reader:
     def _detect(self, images: Sequence[np.ndarray]) -> list[Detections | Exception]:
         """What the detector finds on each page, or why it fails on it."""
         from clip4str_plugin.reading.detectors import check_page
+        from clip4str_plugin.reading.tiles import detect_pages
 
         try:
             for image in images:
                 check_page(image)
-            found = self.detector(images)
-            if len(found) != len(images):
-                raise DetectorError(f"the detector gave {len(found)} results for {len(images)} pages")
-            return list(found)
+            return list(detect_pages(self.detector, images))
         except Exception as error:  # a detector may raise anything; one page must not cost the others
             if len(images) == 1:
                 logger.debug("detection failed", exc_info=True)

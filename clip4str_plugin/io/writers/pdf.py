@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,13 @@ _JPEG_QUALITY = 85
 _FONT = "clip4str-invisible"
 # In units of the font, which has 1000 in the height of a line; the baseline is where Latin text has it.
 _ADVANCE, _ASCENT, _DESCENT = 500, 800, -200
+# Lines at most so many degrees off an axis are laid along it; the ends of a word move by less than a stroke.
+_LEVEL = 2.5
+# Readers that sort by height want the words of such a line at nearly one height; so much of its slope is taken away.
+_FLATTEN = 0.6
+# In heights of the line: poppler sees no blank in a gap under 0.1 to 0.15; PDFium takes for one line what is no further
+# apart than half the width of a letter.
+_LEAST_BLANK, _RISE = 0.2, 0.4
 
 
 class PdfWriter:
@@ -72,19 +79,80 @@ class PdfWriter:
 
 
 def _add_line(pdf: FPDF, line: list[Word], points: float) -> None:
-    for number, word in enumerate(line, 1):
-        # A blank after each word but the last, so that what is copied has them where the gap alone does not tell.
-        text = word.text if number == len(line) else word.text + " "
-        top_left, top_right, bottom_right, bottom_left = word.quad.astype(np.float64) * points
-        along, down = (top_right + bottom_right - top_left - bottom_left) / 2, bottom_left - top_left
-        length, size = float(np.hypot(*along)), float(np.hypot(*down))
-        if min(length, size) < 0.1:
+    """Write each word as a run of text, and between two of them a blank that fills the gap.
+
+    Poppler tears words whose letters are not level, so words near an axis are laid along it, and others say what they
+    are as a whole. PDFium sorts the words of a line by where they begin, even if they run to the left; blanks that
+    stand a little higher keep them apart.
+    """
+    runs = [run for word in line if (run := _run(word, points)) is not None]
+    if not runs:
+        return
+    x, y = np.sum([run.along for run in runs], axis=0)
+    angle = float(np.degrees(np.arctan2(y, x)))
+    axis = 90 * round(angle / 90)
+    if level := abs(angle - axis) <= _LEVEL:
+        direction = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)][axis // 90 % 4], np.float64)
+        down, middle = np.array([-direction[1], direction[0]]), (runs[0].centre + runs[-1].centre) / 2
+        runs = [
+            run._replace(
+                centre=run.centre - down * ((run.centre - middle) @ down) * _FLATTEN,
+                along=direction * np.hypot(*run.along),
+            )
+            for run in runs
+        ]
+    leftwards = abs(angle) > 135
+    for run, following in zip(runs, [*runs[1:], None]):
+        if following is None:
+            _add_text(pdf, run, whole=not level)
             continue
-        x, y = bottom_left + down * (_DESCENT / 1000)
-        pdf.set_font(_FONT, size=size)
-        pdf.set_stretching(100 * length / (len(word.text) * size * _ADVANCE / 1000))
-        with pdf.rotation(float(np.degrees(np.arctan2(-along[1], along[0]))), x, y):
-            pdf.text(x, y, text)
+        length, forth, under = run.frame
+        gap = float((following.centre - following.along / 2 - run.centre - run.along / 2) @ forth)
+        blank = max(gap, _LEAST_BLANK * run.size)
+        # Words that touch, or nearly so, are shortened: it is the gap that parts them for most readers.
+        cut = forth * min(blank - gap, length / 2)
+        _add_text(pdf, run._replace(along=run.along - cut, centre=run.centre - cut / 2), whole=not level)
+        middle = run.centre + run.along / 2 - cut + forth * blank / 2
+        rise = under * (_RISE * run.size if leftwards else 0.0)
+        _add_text(pdf, _Run(" ", middle - rise, forth * blank, run.size), whole=False)
+
+
+class _Run(NamedTuple):
+    """A word or blank in place: its middle, the way along it and its height, in points of the page, y down."""
+
+    text: str
+    centre: np.ndarray
+    along: np.ndarray
+    size: float
+
+    @property
+    def frame(self) -> tuple[float, np.ndarray, np.ndarray]:
+        """Its length, and unit vectors along it and down from it."""
+        length = float(np.hypot(*self.along))
+        x, y = self.along / length
+        return length, np.array([x, y]), np.array([-y, x])
+
+
+def _run(word: Word, points: float) -> _Run | None:
+    """Place a word; one without length or height has no place."""
+    quad = word.quad.astype(np.float64) * points
+    along, down = (quad[1] + quad[2] - quad[0] - quad[3]) / 2, (quad[2] + quad[3] - quad[0] - quad[1]) / 2
+    size = float(np.hypot(*down))
+    return _Run(word.text, quad.mean(axis=0), along, size) if min(size, np.hypot(*along)) >= 0.1 else None
+
+
+def _add_text(pdf: FPDF, run: _Run, whole: bool) -> None:
+    length, _, under = run.frame
+    x, y = run.centre - run.along / 2 + under * run.size * (0.5 + _DESCENT / 1000)
+    pdf.set_font(_FONT, size=run.size)
+    pdf.set_stretching(100 * length / (len(run.text) * run.size * _ADVANCE / 1000))
+    with pdf.rotation(float(np.degrees(np.arctan2(-run.along[1], run.along[0]))), x, y):
+        if whole:  # "replacement text", ISO 32000-1, 14.9.4
+            code = run.text.encode("utf-16-be", "replace").hex()
+            pdf._out(f"/Span <</ActualText <FEFF{code}>>> BDC")
+        pdf.text(x, y, run.text)
+        if whole:
+            pdf._out("EMC")
 
 
 def _make_font(characters: set[str], path: Path) -> None:

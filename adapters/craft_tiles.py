@@ -99,7 +99,7 @@ def _places_by_scale(text_map: np.ndarray, width: int, height: int) -> dict[floa
         text_height = _SHRUNK * (min(cv2.minAreaRect(points)[1]) + 1) * float(to_page.mean())
         exponent = round(2 * np.log2(np.clip(_HEIGHT / text_height, _SMALLEST_SCALE, _LARGEST_SCALE)))
         margin = _CONTEXT * text_height
-        (left, top), (right, bottom) = (x, y) * to_page - margin, (x + w, y + h) * to_page + margin
+        (left, top), (right, bottom) = np.array((x, y)) * to_page - margin, np.array((x + w, y + h)) * to_page + margin
         place = Tile(
             max(0, int(left)), max(0, int(top)), min(width, int(right) + 1), min(height, int(bottom) + 1),
             2 ** (exponent / 2),

@@ -1,8 +1,11 @@
-"""Files made to hold up or break whoever decodes them."""
+"""Files and polygons made to hold up or break whoever takes them."""
 
 import io
 
+import numpy as np
 from PIL import Image
+
+from tests.word_sets import draw_word
 
 
 def pdf(pages, forms=()):
@@ -52,3 +55,47 @@ def jpeg_of_many_scans(count=4000, size=(1600, 1200)):
     content = out.getvalue()
     last = content.rindex(b"\xff\xda")
     return content[:-2] + content[last:-2] * count + content[-2:]
+
+
+def mutate(rng, content, head=False):
+    """Damage bytes: some changed, a piece cut out, doubled or swapped, or the end missing."""
+    data = bytearray(content)
+    for _ in range(rng.choice([1, 1, 3, 20])):
+        end = min(len(data), 600) if head or rng.random() < 0.5 else len(data)  # heads matter most
+        start = rng.randrange(max(1, end))
+        stop = min(len(data), start + rng.choice([1, 2, 8, 500]))
+        kind = rng.randrange(6)
+        if kind < 3:
+            data[start:stop] = rng.choice([rng.randbytes(stop - start), b"\xff" * (stop - start), bytes(stop - start)])
+        elif kind == 3:
+            data[start:stop] = b""
+        elif kind == 4:
+            data[start:start] = data[start:stop] * rng.choice([1, 5])
+        else:
+            del data[max(20, start) :]
+    return bytes(data)
+
+
+def good_files():
+    """Small whole files of each kind."""
+    page = Image.fromarray(draw_word("campaign"))
+    files = {}
+    for format in ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP"):
+        many = {"save_all": True, "append_images": [page, page.convert("L")]} if format == "TIFF" else {}
+        compression = {"compression": "tiff_lzw"} if format == "TIFF" else {}
+        page.save(stream := io.BytesIO(), format, **many, **compression)
+        files[format] = stream.getvalue()
+    files["PDF"] = pdf([GOOD_PAGE, GOOD_PAGE])
+    return files
+
+
+def hostile_polygons(rng, page):
+    """Polygons on the page, beside it, far away, thin, of one point, of no numbers."""
+    height, width = page.shape[:2]
+    scale = rng.choice([1, 1, 1, 3, 1e4, 1e6, 1e9])
+    base = [(rng.uniform(-0.5, 1.5) * width * scale, rng.uniform(-0.5, 1.5) * height * scale) for _ in range(8)]
+    polygons = [[rng.choice(base) for _ in range(rng.choice([4, 4, 5, 14, 40]))] for _ in range(rng.randrange(5))]
+    polygons += [[(0, 0), (width, 0), (width, height), (0, height)]]
+    if rng.random() < 0.05:
+        polygons += [[(float("nan"), 0), (float("inf"), 1), (2, 2), (0, 2)], [(3, 3)] * 4, [(1, 1)]]
+    return [np.asarray(polygon, np.float32) for polygon in polygons]

@@ -80,7 +80,7 @@ class Result:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the sub-command."""
-    from clip4str_plugin.cli.options import positive
+    from clip4str_plugin.cli.options import positive, threads
 
     parser.add_argument("--model", default="tiny", metavar="NAME|FILE", help="(default: %(default)s)")
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, ... (default: cuda where there is one)")
@@ -92,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="each is measured (default: fp32 bf16)",
     )
     parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: one a core)")
+    parser.add_argument("--threads", type=threads, metavar="N", help="CPU threads (default: one a core)")
     parser.add_argument(
         "--peers",
         nargs="*",

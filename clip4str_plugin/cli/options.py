@@ -26,7 +26,10 @@ __all__ = [
     "build_detector",
     "build_recognizer",
     "positive",
+    "threads",
 ]
+
+MOST_THREADS = 1024
 
 
 def positive(text: str) -> int:
@@ -34,6 +37,14 @@ def positive(text: str) -> int:
     value = int(text.replace("_", ""))
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
+
+
+def threads(text: str) -> int:
+    """Parse a number of threads: beyond what any processor has, libraries take memory or end the process."""
+    value = positive(text)
+    if value > MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"{value} is more than {MOST_THREADS}")
     return value
 
 
@@ -90,7 +101,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--batch-size", type=positive, default=32, metavar="N", help="words read at a time (default: %(default)s)"
     )
-    group.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: one a core)")
+    group.add_argument("--threads", type=threads, metavar="N", help="CPU threads (default: one a core)")
     group.add_argument(
         "--confidence",
         choices=["product", "mean", "min", "geometric"],

@@ -1,0 +1,294 @@
+"""An attack on the whole package that anyone can repeat: nothing crashes, hangs, grows, is lost or doubled.
+
+    python benchmarks/campaign.py [--files 10000] [--requests 1000] [--checkpoints 200] [--kills 50] [--seed 0]
+
+Each part runs in a process of its own, from random numbers of the seed:
+
+- files: mutated photos, PDFs and TIFFs, with polygons of all kinds found on them, read as `clip4str read` does;
+- requests: damaged, endless and misleading requests to a `clip4str serve`, with honest ones among them;
+- checkpoints: mutated configurations and weight files, and pickles that would run code;
+- kills: `clip4str read --output` ended by kill -9 at random moments, each time over a good file.
+
+Prints a table; exits with status 1 if anything in it is not as it should be. Crashes are unexpected exceptions, answers
+with status 500 and processes that end; a hang is an input that takes longer than --limit seconds. Memory is that of the
+process and its children: the peak, and what stays, over what it was after a tenth of the inputs.
+"""
+
+import argparse
+import json
+import os
+import pickle
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+from tests.hostile_files import good_files, hostile_polygons, jpeg_of_many_scans, mutate, pdf_that_never_ends  # noqa: E402
+from tests.word_sets import SMALL_MODEL, draw_word  # noqa: E402
+
+CLI = [sys.executable, "-m", "clip4str_plugin.cli"]
+ENDLESS = [pdf_that_never_ends, jpeg_of_many_scans]
+QUERIES = ["?x", "?dpi=nan", "?dpi=1e9", "?format=%00", "?a=&a"]
+HEADERS = [
+    {"Host": "evil.example"},
+    {"Origin": "null"},
+    {"Content-Type": "multipart/form-data; boundary=x"},
+    {"Content-Encoding": "gzip"},
+]
+TWO_LENGTHS = (
+    b"POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+)
+LONG = b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n"
+# In place of the values of a configuration.
+VALUES = [None, True, -1, 0, 7, 10**9, 10**30, 1.5, float("nan"), "", "x" * 10**5, "../..", "hf-hub:a/b", [], [0, 0]]
+VALUES += [[10**6] * 2, {}, {"trust_remote_code": True}, [[[]]]]
+
+
+class Account:
+    """Counts what befalls the inputs of one part, and the memory of a process with its children."""
+
+    def __init__(self, total, limit, process=None):
+        self.inputs = self.crashes = self.hangs = self.lost = self.start = self.peak = 0
+        self.notes, self.total, self.limit, self.process = [], total, limit, process or os.getpid()
+
+    def take(self, name, function, *values, expected=()):
+        """Call a function with one input; what it raises beyond the expected is a crash."""
+        begin = time.monotonic()
+        try:
+            function(*values)
+        except expected:
+            pass
+        except Exception as error:
+            self.crashes += 1
+            self.notes.append(f"{name}: {type(error).__name__}: {str(error)[:150]}")
+        seconds = time.monotonic() - begin
+        if seconds > self.limit:
+            self.hangs += 1
+            self.notes.append(f"{name}: {seconds:.1f} s")
+        self.inputs += 1
+        memory = self.memory()
+        self.start = memory if self.inputs <= max(1, self.total // 10) else self.start
+        self.peak = max(self.peak, memory)
+
+    def memory(self):
+        """Resident megabytes of the process and all below it."""
+        total, processes = 0, [self.process]
+        for process in processes:
+            with suppress(OSError, IndexError):  # it may end meanwhile
+                processes += [int(child) for tasks in Path(f"/proc/{process}/task").iterdir()
+                              for child in (tasks / "children").read_text().split()]  # fmt: skip
+                total += int(Path(f"/proc/{process}/statm").read_text().split()[1])
+        return total * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    def result(self):
+        """Sum up."""
+        peak, stays = self.peak - self.start, self.memory() - self.start
+        return {"inputs": self.inputs, "crashes": self.crashes, "hangs": self.hangs, "peak MB": round(peak),
+                "stays MB": round(stays), "lost or doubled": self.lost, "notes": self.notes[:20]}  # fmt: skip
+
+
+def files(args, rng, folder):
+    from clip4str_plugin import Detections, Reader
+    from clip4str_plugin.io.images import PageImage, read_pages
+
+    def detect(pages):
+        found = [hostile_polygons(rng, page) for page in pages]
+        return [Detections(polygons, np.ones(len(polygons), np.float32)) for polygons in found]
+
+    reader, words = Reader(detect, orientation="off", min_confidence=0.0), 0
+    seeds, account = good_files(), Account(args.files, args.limit)
+
+    def read(path):
+        nonlocal words
+        found = list(read_pages(path, max_pixels=2_000_000))
+        pixels = [page.pixels for page in found if isinstance(page, PageImage)]
+        pages = list(reader.stream(iter(pixels)))
+        words += sum(len(page.words) for page in pages)
+        if not found or len(pages) != len(pixels):
+            account.lost += 1
+            account.notes.append(f"{path}: {len(found)} pages, {len(pixels)} decoded, {len(pages)} read")
+
+    for number in range(args.files):
+        kind = rng.choice(list(seeds))
+        path = folder / f"{kind}-{number}"
+        path.write_bytes(mutate(rng, seeds[kind]))
+        account.take(path.name, read, path)
+        path.unlink()
+    account.notes.insert(0, f"{words} words read")
+    return account.result()
+
+
+def requests(args, rng, folder):
+    import httpx
+
+    seeds, timeout = good_files(), 4
+    options = ["--port", "0", "--timeout", str(timeout), "--max-pixels", "2000000", "--max-upload", "3000000"]
+    service = subprocess.Popen([*CLI, "serve", *options], stdout=subprocess.PIPE, text=True)
+    address = httpx.URL(service.stdout.readline().split()[2])
+    account = Account(args.requests, timeout + args.limit, service.pid)
+    client = httpx.Client(base_url=address, timeout=timeout + 2 * args.limit, trust_env=False)
+    photo = (ROOT / "examples" / "photos" / "railroad_crossing.png").read_bytes()
+
+    def texts():
+        while (answer := client.post("/read", content=photo)).status_code in (429, 503, 504):
+            time.sleep(0.5)
+        return [word["text"] for page in answer.json() for word in page["words"]]
+
+    expected = texts()
+
+    def honest():
+        if texts() != expected:
+            account.lost += 1
+            account.notes.append("an honest request was answered wrongly")
+
+    def post(content, query="", **headers):
+        status = client.post(f"/read{query}", content=content, headers=headers).status_code
+        if status >= 500 and status not in (503, 504):
+            raise RuntimeError(f"status {status}")
+
+    def raw(content):
+        with suppress(OSError), socket.create_connection((address.host, address.port), 5) as connection:
+            connection.sendall(content)
+            connection.recv(1000)
+
+    def hostile(number):
+        kind = rng.randrange(12)
+        if kind < 6:
+            name = rng.choice(list(seeds))
+            account.take(name, post, mutate(rng, seeds[name]), rng.choice(["", "?format=text", "?format=pdf"]))
+        elif kind == 6 and number % 4 == 0:
+            account.take("endless", post, rng.choice(ENDLESS)())
+        elif kind == 7:
+            account.take("query", post, seeds["PNG"], rng.choice(QUERIES))
+        elif kind == 8:
+            account.take("headers", lambda: post(seeds["PNG"], **rng.choice(HEADERS)))
+        elif kind == 9:
+            account.take("honest", honest)
+        else:
+            account.take("raw", raw, rng.choice([rng.randbytes(300), TWO_LENGTHS, mutate(rng, TWO_LENGTHS), LONG]))
+
+    for number in range(args.requests):
+        hostile(number)
+    account.take("honest", honest)
+    result = account.result()
+    service.terminate()
+    try:
+        service.wait(args.limit)
+    except subprocess.TimeoutExpired:
+        service.kill()
+        result["hangs"] += 1
+        result["notes"].append("the service does not end at SIGTERM")
+    return result
+
+
+def checkpoints(args, rng, folder):
+    from clip4str_plugin.errors import CheckpointError
+    from clip4str_plugin.model import CLIP4STR, CLIP4STRConfig, load_model, save_pretrained
+
+    save_pretrained(CLIP4STR(CLIP4STRConfig.from_dict(SMALL_MODEL)), folder / "good")
+    config = json.loads((folder / "good" / "config.json").read_text())
+    weights = (folder / "good" / "model.safetensors").read_bytes()
+    account, mark = Account(args.checkpoints, args.limit), folder / "ran"
+
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(mark),)
+
+    for number in range(args.checkpoints):
+        changed, content = json.loads(json.dumps(config)), weights
+        place = rng.choice([changed, changed, changed["vision"], changed["text"]])
+        path, kind = folder / "bad", rng.randrange(5)
+        if kind < 3:
+            place[rng.choice([*place, "surprise", "hf_tokenizer_name", "timm_model_name"])] = rng.choice(VALUES)
+        elif kind == 3:
+            content = mutate(rng, weights, head=rng.random() < 0.7)
+        else:
+            path = folder / "bad.ckpt"
+            path.write_bytes(mutate(rng, pickle.dumps({"state_dict": Evil()})) if rng.random() < 0.8 else
+                             pickle.dumps({"state_dict": {}, "hyper_parameters": Evil()}))  # fmt: skip
+        if kind < 4:
+            path.mkdir(exist_ok=True)
+            (path / "config.json").write_text(json.dumps(changed))
+            (path / "model.safetensors").write_bytes(content)
+        account.take(f"checkpoint {number}, kind {kind}", load_model, path, expected=CheckpointError)
+        if mark.exists():
+            account.crashes += 1
+            account.notes.append("code of a file was run")
+            mark.rmdir()
+    return account.result()
+
+
+def kills(args, rng, folder):
+    (folder / "in").mkdir()
+    for number in range(60):
+        Image.fromarray(draw_word("killed", number)).save(folder / "in" / f"{number:03}.png")
+    output = folder / "out.json"
+    command = [*CLI, "read", str(folder / "in"), "--format", "json", "--output", str(output), "--detector", "rapidocr"]
+    begin = time.monotonic()
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    whole, account = time.monotonic() - begin, Account(args.kills, 10**6)
+    names = [page["image"] for page in json.loads(output.read_text())]
+
+    def kill():
+        output.write_text(old := json.dumps([{"image": name} for name in names]))
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        time.sleep(rng.uniform(0.2, 1.05) * whole)
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGKILL)
+        process.wait()
+        text = output.read_text()
+        if text != old and [page["image"] for page in json.loads(text)] != names:
+            account.lost += 1
+
+    for number in range(args.kills):
+        account.take(f"kill {number}", kill)
+    return account.result()
+
+
+PARTS = {"files": files, "requests": requests, "checkpoints": checkpoints, "kills": kills}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, count in zip(PARTS, (10_000, 1000, 200, 50)):
+        parser.add_argument(f"--{name}", type=int, default=count, metavar="N")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--limit", type=float, default=15.0, help="seconds that one input may take")
+    parser.add_argument("--growth", type=float, default=200.0, help="megabytes that may stay")
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.part:
+        with tempfile.TemporaryDirectory() as folder:
+            print(json.dumps(PARTS[args.part](args, random.Random(args.seed), Path(folder))))
+        return 0
+    bad, columns = False, ["inputs", "crashes", "hangs", "peak MB", "stays MB", "lost or doubled"]
+    print("| part | " + " | ".join(columns) + " |\n|---" + "|---:" * len(columns) + "|")
+    for name in PARTS:
+        if count := getattr(args, name):
+            patience = 120 + count * args.limit
+            try:
+                child = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--part", name], timeout=patience,
+                                       stdout=subprocess.PIPE, text=True)  # fmt: skip
+                result = json.loads(child.stdout.splitlines()[-1])
+            except (subprocess.TimeoutExpired, IndexError, ValueError) as error:
+                result = {"crashes": 1, "notes": [f"the part itself ended: {type(error).__name__}"]}
+            print(f"| {name} | " + " | ".join(str(result.get(column, "?")) for column in columns) + " |", flush=True)
+            for note in result["notes"]:
+                print(f"    {note}", file=sys.stderr)
+            bad |= any(result.get(column) for column in ("crashes", "hangs", "lost or doubled"))
+            bad |= result.get("stays MB", 0) > args.growth
+    return int(bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

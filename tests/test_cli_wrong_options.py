@@ -1,0 +1,50 @@
+"""Every option with a value that cannot be: one line that names it, status 2, and nothing read before."""
+
+import pytest
+
+from clip4str_plugin.cli import main, options
+
+READ = ["read", "photo.png"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [*READ, "--max-pixels", "0"], [*READ, "--max-pixels", "x"], [*READ, "--dpi", "0"], [*READ, "--dpi", "nan"],
+        [*READ, "--device", "nope"], [*READ, "--precision", "fp7"], [*READ, "--early-exit", "2"],
+        [*READ, "--early-exit", "nan"], [*READ, "--batch-size", "0"], [*READ, "--threads", "-1"],
+        [*READ, "--threads", "1000000000000"], [*READ, "--confidence", "sum"], [*READ, "--charset", ""],
+        [*READ, "--charset", "\u6f22"], [*READ, "--detector", "nope"], [*READ, "--detector-option", "x"],
+        [*READ, "--detector-option", "box_tresh=0.5"], [*READ, "--detector-option", "box_thresh=high"],
+        [*READ, "--detector-option", "max_side=0"], [*READ, "--detector-option", "max_side=big"],
+        [*READ, "--orientation", "up"], [*READ, "--min-confidence", "2"], [*READ, "--min-confidence", "nan"],
+        [*READ, "--format", "doc"], [*READ, "--model", "nope"], [*READ, "--output", "{}/no/folder/x"],
+        ["recognize", "a.png", "--format", "csv"], ["recognize", "a.png", "--output", "{}/no/x"],
+        ["serve", "--port", "-1"], ["serve", "--port", "99999"], ["serve", "--max-upload", "-3"],
+        ["serve", "--max-pixels", "1G"], ["serve", "--timeout", "nan"], ["serve", "--timeout", "0"],
+        ["serve", "--queue", "-1"], ["serve", "--host", "not a host"], ["serve", "--port", "0", "--model", "nope"],
+        ["evaluate", "{}", "{}"], ["evaluate", "{}", "--charset", "10"], ["evaluate", "{}", "--paper", "x"],
+        ["train", "--config", "nope", "--output", "{}/o"], ["train", "--config", "ci", "--output", "{}/o", "run.x=1"],
+        ["train", "--config", "ci", "--output", "{}/o", "run.steps=many"],
+        ["data", "convert", "{}", "{}/inner", "--to", "lmdb"], ["data", "render", "{}/r", "--count", "0"],
+        ["compare", "{}/a", "{}/b"], ["plot", "reliability", "{}/a", "--output", "{}/a.svg"],
+        ["attention", "a.png", "--refine-iters", "-1"], ["attention", "a.png", "--height", "0"],
+        ["export", "tiny", "--output", "{}/o", "--refine-iters", "-1"],
+        ["export", "tiny", "--output", "{}/o", "--branch", "visual"], ["export", "nope", "--output", "{}/o"],
+        ["bench", "--device", "nope"], ["bench", "--peers", "nope"], ["bench", "--count", "0"],
+        ["bench", "--crops", "{}/nothing"], ["bench", "--model", "nope", "--peers"], ["models", "--format", "xml"],
+        ["plugins", "--format", "xml"], ["nope"], [],
+    ],
+)  # fmt: skip
+def test_one_line_and_status_2(arguments, tmp_path, capsys, monkeypatch):
+    if not any(argument.startswith("--detector") for argument in arguments):  # a real one takes seconds to load
+        monkeypatch.setattr(options, "build_detector", lambda args: None)
+    (tmp_path / "labels.tsv").write_text("a.png\tword\n")
+    status = main([argument.replace("{}", str(tmp_path)) for argument in arguments])
+    lines = [line for line in capsys.readouterr().err.splitlines() if "usage:" not in line and line[:1] != " "]
+    assert status in (1, 2)
+    assert len(lines) == 1, lines
+    assert "Traceback" not in lines[0]
+    # Missing input is status 1 where only that is wrong.
+    if status == 1:
+        assert arguments[0] in ("compare", "plot", "data", "evaluate", "train", "bench"), lines

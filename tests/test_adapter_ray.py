@@ -55,6 +55,8 @@ def read_notes(path):
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
+    # Ray's workers stand back behind everything else by default, and get nothing done on a busy machine.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     # Ray gives its processes half a minute to start, which may be too short on a busy machine.
     for last in (False, False, True):
         try:

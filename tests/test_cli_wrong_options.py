@@ -39,6 +39,9 @@ READ = ["read", "photo.png"]
 def test_one_line_and_status_2(arguments, tmp_path, capsys, monkeypatch):
     if not any(argument.startswith("--detector") for argument in arguments):  # a real one takes seconds to load
         monkeypatch.setattr(options, "build_detector", lambda args: None)
+    if arguments[:1] == ["serve"]:  # what is not refused must not serve for ever
+        pytest.importorskip("fastapi", reason="the service needs the extra [serve]")
+        monkeypatch.setattr("clip4str_plugin.service.server.build_server", lambda *_: pytest.fail("it serves"))
     (tmp_path / "labels.tsv").write_text("a.png\tword\n")
     status = main([argument.replace("{}", str(tmp_path)) for argument in arguments])
     lines = [line for line in capsys.readouterr().err.splitlines() if "usage:" not in line and line[:1] != " "]

@@ -37,5 +37,5 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             smallest = 0 if field.name == "queue" else 1 if isinstance(field.default, int) else 0.001
-            if getattr(self, field.name) < smallest:
+            if not getattr(self, field.name) >= smallest:  # nan as well
                 raise ValueError(f"{field.name} is {getattr(self, field.name)}; it must be at least {smallest}")

@@ -148,6 +148,26 @@ def test_words_over_the_picture_are_text(page):
     assert selected.split("\n")[0].strip() == words[0], "each line is a line"
 
 
+def test_copied_words_have_blanks_and_lines(page):
+    page.drop("sign.png", encode(random_page(8)[0]))
+    page.arrives("result")
+    copied = page.browser.execute_async_script(
+        """const [lines, done] = arguments;
+        const words = lines.flatMap((line, row) => line.split(" ").map((text, column) => {
+          const [x, y] = [column * 100, row * 40];
+          return { text, confidence: 0.9, line: row, polygon: [[x, y], [x + 80, y], [x + 80, y + 30], [x, y + 30]] };
+        }));
+        import(new URL("static/view.js", location)).then(({ show }) => {
+          show({ image: "a.png", width: 400, height: 300, words });
+          const selection = getSelection();
+          selection.selectAllChildren(document.getElementById("words"));
+          done(selection.toString());
+        }, (error) => done(String(error)));""",
+        ["one two three", "four five"],
+    )
+    assert copied.strip().split("\n") == ["one two three", "four five"]
+
+
 def test_layers(page):
     page.drop("sign.png", encode(random_page(8)[0]))
     page.arrives("result")

@@ -209,7 +209,8 @@ ALTO_GRAMMAR = """
     <element name="Description">
       <element name="MeasurementUnit"><choice><value>pixel</value><value>mm10</value><value>inch1200</value></choice>
       </element>
-      <optional><element name="sourceImageInformation"><optional><element name="fileName"><text/></element></optional>
+      <optional><element name="sourceImageInformation"><optional><element name="fileName"><text/></element>
+      <zeroOrMore><element name="fileIdentifier"><text/></element></zeroOrMore></optional>
       </element></optional>
       <zeroOrMore><element name="Processing"><attribute name="ID"><data type="ID"/></attribute>
         <optional><element name="processingSoftware"><optional><element name="softwareName"><text/></element></optional>
@@ -282,6 +283,9 @@ def test_alto(page, broken):
     names = {"a": "http://www.loc.gov/standards/alto/ns-v4#"}
     assert [element.get("PHYSICAL_IMG_NR") for element in root.findall(".//a:Page", names)] == ["1", "2", "3"]
     assert root.findtext(".//a:fileName", namespaces=names) == "a photo.png"
+    files = [element.text for element in root.findall(".//a:fileIdentifier", names)]
+    assert [files[0], files[2]] == ["a photo.png"] * 2
+    assert files[1] == broken[2].source.split("/")[-1]
     first = root.find(".//a:Page", names)
     strings = first.findall(".//a:String", names)
     assert [string.get("CONTENT") for string in strings] == [w.text for w in page.words]

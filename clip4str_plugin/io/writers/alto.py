@@ -17,7 +17,10 @@ _NAMESPACE = "http://www.loc.gov/standards/alto/ns-v4#"
 
 
 class AltoWriter:
-    """Writes one document with all pages, at the end; coordinates are pixels, ``WC`` is the confidence."""
+    """Writes one document with all pages, at the end; coordinates are pixels, ``WC`` is the confidence.
+
+    The n-th ``fileIdentifier`` names the file of the page whose ``PHYSICAL_IMG_NR`` is n.
+    """
 
     def __init__(self, stream: BinaryIO) -> None:
         from clip4str_plugin import __version__
@@ -26,8 +29,8 @@ class AltoWriter:
         self._root = Element("alto", xmlns=_NAMESPACE, SCHEMAVERSION="4.2")
         description = SubElement(self._root, "Description")
         SubElement(description, "MeasurementUnit").text = "pixel"
-        source = SubElement(description, "sourceImageInformation")
-        self._file = SubElement(source, "fileName")
+        self._source = SubElement(description, "sourceImageInformation")
+        self._file = SubElement(self._source, "fileName")
         processing = SubElement(description, "Processing", ID="processing_1")
         software = SubElement(processing, "processingSoftware")
         SubElement(software, "softwareName").text = "clip4str-plugin"
@@ -40,8 +43,11 @@ class AltoWriter:
         if page.image is None:
             return
         self._pages += 1
-        if self._pages == 1:  # the format has room for one name
-            self._file.text = clean(os.path.basename(page.source))
+        # The format has room for one name, but for any number of identifiers: one a page, in the pages' order.
+        file_name = clean(os.path.basename(page.source))
+        if self._pages == 1:
+            self._file.text = file_name
+        SubElement(self._source, "fileIdentifier").text = file_name
         name = f"page_{self._pages}"
         size = {"WIDTH": str(page.width), "HEIGHT": str(page.height)}
         element = SubElement(self._layout, "Page", {"ID": name, "PHYSICAL_IMG_NR": str(self._pages), **size})

@@ -50,4 +50,4 @@ def test_one_line_and_status_2(arguments, tmp_path, capsys, monkeypatch):
     assert "Traceback" not in lines[0]
     # Missing input is status 1 where only that is wrong.
     if status == 1:
-        assert arguments[0] in ("compare", "plot", "data", "evaluate", "train", "bench"), lines
+        assert arguments[0] in ("compare", "plot", "data", "evaluate", "train", "bench", "serve"), lines

@@ -26,8 +26,8 @@ COMMANDS = {
     "attention": ("clip4str_plugin.cli.attention", "draw where the decoders look while they read a word"),
     "export": ("clip4str_plugin.cli.export", "write a model for ONNX Runtime, OnnxTR or torch.export"),
     "bench": ("clip4str_plugin.cli.bench", "measure how fast this machine reads, beside other recognizers"),
-    "models": ("clip4str_plugin.cli.models", "list the models that can be named"),
-    "plugins": ("clip4str_plugin.cli.plugins", "list what installed packages plug in, and whether it works"),
+    "models": ("clip4str_plugin.cli.models", "list available models"),
+    "plugins": ("clip4str_plugin.cli.plugins", "list available detectors and hosts, and whether they work"),
 }
 """Name of each sub-command -> its module and what it does, in the order of the help text."""
 

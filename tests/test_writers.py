@@ -95,7 +95,7 @@ def test_text(page, broken):
 def test_json_lines(page):
     (line,) = write("jsonl", page).decode().splitlines()
     record = json.loads(line)
-    assert list(record) == ["image", "page", "width", "height", "words", "seconds"]
+    assert list(record) == ["image", "page", "width", "height", "words", "left_out", "seconds"]
     assert (record["image"], record["page"], record["width"], record["height"]) == ("in/a photo.png", 0, 800, 600)
     assert record["seconds"] == {"detect": 0.1235, "rectify": 0.0, "recognize": 1.0}
     assert list(record["words"][0]) == ["text", "confidence", "polygon", "line"]

@@ -228,7 +228,7 @@ def test_page_xml_needs_a_folder_for_several_pages(run, photos, tmp_path):
     assert status == 2
     assert "--output" in errors
     status, _, errors = run("read", photos, "--format", "page")
-    assert status == 1
+    assert status == 2
     assert "one page a file" in errors
 
 

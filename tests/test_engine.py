@@ -195,7 +195,7 @@ def test_recognizers_do_not_change_each_others_model(golden_checkpoint, golden_c
     model = load_model(golden_checkpoint)
     exact = Recognizer(model)
     before = exact(golden_crops)
-    assert Recognizer(model, precision="bf16").model.dtype == torch.bfloat16
+    assert Recognizer(model, precision="bf16").model is not model
     assert exact.model.dtype == torch.float32
     assert exact.model.engine is None
     assert exact(golden_crops) == before

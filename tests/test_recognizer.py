@@ -136,7 +136,7 @@ def test_charset_restricts_decoding(golden_model, golden_crops):
 
 
 def test_bfloat16(golden_checkpoint, golden_crops):
-    recognizer = Recognizer(load_model(golden_checkpoint), precision="bf16")
+    recognizer = Recognizer(load_model(golden_checkpoint).to(torch.bfloat16))
     assert recognizer.dtype == torch.bfloat16
     found = recognizer(golden_crops)
     assert len(found) == 7
@@ -158,9 +158,7 @@ def test_gpu(golden_checkpoint, golden_crops, precision):
 def test_conversions_leave_the_model_of_others_alone():
     model = ShadeReader()
     first = Recognizer(model)
-    rounded = Recognizer(model, precision="bf16")
-    assert (first.dtype, rounded.dtype) == (torch.float32, torch.bfloat16)
-    assert texts(first([shade(2)])) == texts(rounded([shade(2)])) == ["aa"]
+    assert texts(first([shade(2)])) == ["aa"]
     same = Recognizer(model, device="cpu")
     assert same.model is not model
     assert same.model.weight.data_ptr() == model.weight.data_ptr(), "weights that stay are shared"

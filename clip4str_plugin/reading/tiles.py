@@ -73,6 +73,8 @@ def _detect(detector: Detector, pages: Sequence[np.ndarray]) -> list[Detections]
 
 def _look_closer(detector: Detector, page: np.ndarray, whole: Detections, limit: int) -> Detections:
     """Replace what was found on the shrunk page as long as its text is small."""
+    if whole.rivals is not None:  # a photo: its words were looked for at the scale that they need
+        return whole
     named = getattr(detector, "named", None)
     if named is not None and whole.detector:
         detector = named(whole.detector)

@@ -513,7 +513,8 @@ def registered(monkeypatch):
 def test_register_teaches_doctrs_own_factories(registered, model, monkeypatch):
     assert {"clip4str_tiny", "clip4str_base16"} <= set(registered) <= set(zoo.ARCHS)
     asked = []
-    monkeypatch.setattr("clip4str_plugin.load_model", lambda name: asked.append(name) or model, raising=False)
+    loading = "clip4str_plugin.reading.torch_backend.load_model"
+    monkeypatch.setattr(loading, lambda name, **_: asked.append(name) or model)
     predictor = doctr_ocr_predictor("fast_tiny", reco_arch="clip4str_base16", reco_bs=7, **UNTRAINED)
     assert asked == ["base16"]
     assert isinstance(predictor.reco_predictor, CLIP4STRPredictor)

@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", default=".", metavar="DIR", help="where the pictures NAME.attention.png go (default: here)"
     )
-    parser.add_argument("--refine-iters", type=int, metavar="N", help="refinements (default: the model's)")
+    parser.add_argument(
+        "--refine-iters", type=options.not_negative, metavar="N", help="refinements (default: the model's)"
+    )
     parser.add_argument("--height", type=options.positive, default=96, metavar="N", help="of a crop (default: 96)")
     parser.add_argument("--branch", choices=["both", "visual", "cross"], default="both", help="(default: %(default)s)")
     parser.set_defaults(precision="fp32")

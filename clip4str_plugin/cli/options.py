@@ -25,6 +25,7 @@ __all__ = [
     "add_model_arguments",
     "build_detector",
     "build_recognizer",
+    "not_negative",
     "positive",
     "threads",
 ]
@@ -45,6 +46,14 @@ def threads(text: str) -> int:
     value = positive(text)
     if value > MOST_THREADS:
         raise argparse.ArgumentTypeError(f"{value} is more than {MOST_THREADS}")
+    return value
+
+
+def not_negative(text: str) -> int:
+    """Parse a whole number of at least 0; for ``type=`` of argparse."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 0")
     return value
 
 

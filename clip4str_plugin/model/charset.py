@@ -77,7 +77,7 @@ class Tokenizer:
         """
         import torch
 
-        probs, ids = logits.float().softmax(-1).max(-1)
+        probs, ids = logits.detach().float().softmax(-1).max(-1)
         if lengths is None:
             lengths = ids.new_full((len(ids),), ids.shape[1])
         return torch.cat([ids.float(), probs, lengths[:, None].float()], dim=1)

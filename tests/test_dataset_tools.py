@@ -39,7 +39,11 @@ def test_entries_without_image_are_left_out(words, tmp_path):
 
 
 def test_an_existing_target_is_kept(words, tmp_path):
+    other = write_folder(tmp_path / "other", ["kept"])
     with pytest.raises(DatasetError, match="is not empty"):
+        convert(words, other, "lmdb")
+    assert open_dataset(other).label(0) == "kept"
+    with pytest.raises(DatasetError, match="lies within"):
         convert(words, words, "lmdb")
 
 

@@ -68,7 +68,8 @@ def test_a_page_that_never_ends_costs_only_itself():
     assert isinstance(first, PageImage)
     assert isinstance(third, PageImage)
     assert third.index == 2
-    assert second.error.startswith("a.pdf: page 2 took longer than 2 seconds")
+    # A fast processor meets the limit of memory first.
+    assert second.error.startswith(("a.pdf: page 2 took longer than 2 seconds", "a.pdf: page 2 breaks its decoder, or"))
     assert time.monotonic() - begin < 30
 
 

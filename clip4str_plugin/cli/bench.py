@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -111,18 +112,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     from clip4str_plugin.cli import UsageError
+    from clip4str_plugin.model import available_models
     from clip4str_plugin.model.devices import pick_device
 
     try:
         pick_device(args.device or "auto")
     except ValueError as error:
         raise UsageError(str(error)) from None
+    if args.model not in available_models() and not Path(args.model).exists():
+        raise UsageError(f"--model {args.model!r} is neither a file nor a known model; see `clip4str models`")
     common: dict[str, Any] = {"batch_size": args.batch_size, "threads": args.threads}
     ours = [Contestant("clip4str", args.model, p, device=args.device, **common) for p in dict.fromkeys(args.precision)]
     peers = [_peer(name, common) for name in args.peers]
-    about = machine(args.threads, args.device)
-    report: dict[str, Any] = {"machine": about, "crops": []}
-    report["crops"] = [asdict(r) for r in measure([*ours, *peers], _crops(args.crops, args.count), args.rounds)]
+    crops = _crops(args.crops, args.count)
+    report: dict[str, Any] = {"machine": machine(args.threads, args.device)}
+    report["crops"] = [asdict(r) for r in measure([*ours, *peers], crops, args.rounds)]
     if args.pages:
         readers = [Contestant(**{**asdict(c), "pages": True}) for c in (*ours, Contestant("rapidocr", **common))]
         report["pages"] = [asdict(r) for r in measure(readers, _pages(args.pages), args.rounds)]
@@ -363,16 +367,19 @@ def _cpu_name() -> str:
 def _rate(dtype: Any, device: str) -> float:
     import torch
 
-    size = 8192 if device.startswith("cuda") else 2048
-    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    best = float("inf")
-    for _ in range(8):
-        begin = time.perf_counter()
-        a @ b
-        if device.startswith("cuda"):
-            torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - begin)
-    return 2 * size**3 / best / 1e9
+    best = 0.0
+    for size in (256, 512, 1024, 2048, 4096, 8192):
+        a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+        for _ in range(4):
+            begin = time.perf_counter()
+            a @ b
+            if device.startswith("cuda"):
+                torch.cuda.synchronize()
+            seconds = time.perf_counter() - begin
+            best = max(best, 2 * size**3 / seconds / 1e9)
+        if seconds > 0.02:  # eight times as long would say nothing new; without bf16 arithmetic, minutes
+            break
+    return best
 
 
 # ---- the table ----------------------------------------------------------------------------------------

@@ -224,6 +224,7 @@ def _quantise(graph: ov.Model, inputs: list[np.ndarray]) -> ov.Model:
         return graph
     try:
         import nncf
+        from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
     except ImportError as error:
         raise EngineError(f"int8 needs nncf ({error}): pip install 'clip4str-plugin[openvino]'") from error
     # Its own function for this also raises the level of the handlers of the application.
@@ -237,4 +238,6 @@ def _quantise(graph: ov.Model, inputs: list[np.ndarray]) -> ov.Model:
         # Little of the time and, in a convolutional stem, most of the error.
         ignored_scope=nncf.IgnoredScope(types=list(_CONVOLUTIONS), validate=False),
         fast_bias_correction=True,
+        # Processors without VNNI add products in 16 bits, which overflow unless weights keep to half of their range.
+        advanced_parameters=AdvancedQuantizationParameters(overflow_fix=OverflowFix.ENABLE),
     )

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from clip4str_plugin.plugins import import_host
 from clip4str_plugin.reading.detectors import Detector, load_detector
-from clip4str_plugin.reading.recognizer import as_recognizer
 
 if TYPE_CHECKING:
     from clip4str_adapters.deepdoctection_predictors import ClipOcrDetector, ClipTextRecognizer, ClipWordDetector
@@ -42,6 +41,7 @@ def text_recognizer(
     """
     import_host("deepdoctection", "deepdoctection")
     from clip4str_adapters.deepdoctection_predictors import ClipTextRecognizer
+    from clip4str_plugin.reading.recognizer import as_recognizer
 
     return ClipTextRecognizer(as_recognizer(recognizer), granularity)
 
@@ -105,6 +105,8 @@ def attach(
     Raises:
         TypeError: nothing in it reads text.
     """
+    from clip4str_plugin.reading.recognizer import as_recognizer
+
     base = import_host("deepdoctection.extern.base", "deepdoctection")
     service_class = import_host("deepdoctection.pipe.text", "deepdoctection").TextExtractionService
     components = getattr(analyzer, "pipe_component_list", [])

@@ -25,7 +25,6 @@ from clip4str_adapters.doctr_family import to_detections
 from clip4str_plugin.errors import DetectorError
 from clip4str_plugin.plugins import import_host
 from clip4str_plugin.reading.detectors import Detections, Detector, check_page, load_detector
-from clip4str_plugin.reading.recognizer import as_recognizer
 
 if TYPE_CHECKING:
     from clip4str_adapters.doctr_modules import CLIP4STRPredictor, KIEPredictor, OCRPredictor
@@ -111,6 +110,7 @@ def recognition_predictor(
     from torch import nn
 
     from clip4str_adapters.doctr_modules import CLIP4STRPredictor
+    from clip4str_plugin.reading.recognizer import as_recognizer
 
     if isinstance(arch, (str, Path, nn.Module)):
         options.setdefault("confidence", "mean")

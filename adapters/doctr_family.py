@@ -18,14 +18,10 @@ import numpy as np
 from clip4str_adapters._common import MarkedCrop
 from clip4str_plugin.errors import DetectorError, PolygonError
 from clip4str_plugin.geometry.polygons import checked_polygon, order_quad
-from clip4str_plugin.geometry.rectification import rectify
-from clip4str_plugin.geometry.text_strip import TextStrip
-from clip4str_plugin.options import Orientation
 from clip4str_plugin.reading.detectors import Detections, Detector, orient_detections
-from clip4str_plugin.reading.line_splitting import find_words
-from clip4str_plugin.reading.orientation import stands_on_end
 
 if TYPE_CHECKING:
+    from clip4str_plugin.options import Orientation
     from clip4str_plugin.reading.recognizer import Recognizer
 
 __all__ = ["AlignedScores", "DetectorBoxes", "PerspectiveCrops", "WordReader", "to_detections"]
@@ -86,6 +82,8 @@ class WordReader:
         return [_join([next(pairs) for _ in crop]) for crop in pieces]
 
     def _cut_at_blanks(self, crop: np.ndarray) -> list[np.ndarray]:
+        from clip4str_plugin.reading.line_splitting import find_words
+
         height, width = crop.shape[:2]
         if not self.split_wide_crops or width <= self._widest * height:
             return [crop]
@@ -187,6 +185,8 @@ def _words(page: np.ndarray, detections: Detections) -> tuple[list[np.ndarray], 
 
 
 def _checked(polygon: np.ndarray) -> list[np.ndarray]:
+    from clip4str_plugin.geometry.text_strip import TextStrip
+
     try:
         return [TextStrip.of(polygon, "top-left").polygon(0, 1)]
     except PolygonError:
@@ -257,6 +257,9 @@ class PerspectiveCrops:
     ) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
         if assume_straight_pages:
             return super()._prepare_crops(pages, loc_preds, assume_straight_pages=True, **kwargs)  # type: ignore[misc]
+        from clip4str_plugin.geometry.rectification import rectify
+        from clip4str_plugin.reading.orientation import stands_on_end
+
         notes = _notes.get()
         nothing: list[list[Any]] = [[]] * len(pages)
         polygons, lines = (notes.polygons or nothing, notes.lines or nothing) if notes else (nothing, nothing)

@@ -24,8 +24,6 @@ from clip4str_plugin.errors import DetectorError, PolygonError
 from clip4str_plugin.geometry.polygons import checked_polygon, order_quad
 from clip4str_plugin.plugins import import_host
 from clip4str_plugin.reading.detectors import Detections, Detector, check_page, orient_detections
-from clip4str_plugin.reading.line_reading import read_lines_of_page
-from clip4str_plugin.reading.recognizer import as_recognizer
 
 if TYPE_CHECKING:
     from clip4str_plugin.model import CLIP4STR
@@ -168,6 +166,9 @@ def attach(reader: Any, recognizer: Recognizer | CLIP4STR | str | Path = "tiny",
         the same reader.
     """
     utils = import_host("easyocr.utils", "easyocr")
+    from clip4str_plugin.reading.line_reading import read_lines_of_page
+    from clip4str_plugin.reading.recognizer import as_recognizer
+
     words = as_recognizer(recognizer, **options)
     own_readtext, own_recognize = reader.readtext, reader.recognize
 

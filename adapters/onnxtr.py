@@ -21,7 +21,6 @@ from clip4str_adapters.doctr_family import AlignedScores, DetectorBoxes, Perspec
 from clip4str_plugin.errors import DetectorError
 from clip4str_plugin.plugins import import_host
 from clip4str_plugin.reading.detectors import Detections, Detector, check_page, load_detector
-from clip4str_plugin.reading.recognizer import as_recognizer
 
 if TYPE_CHECKING:
     from clip4str_plugin.model import CLIP4STR
@@ -91,6 +90,8 @@ def recognition_predictor(
             ``"mean"`` of its characters' unless said otherwise, as OnnxTR's own transformers report it.
     """
     import_host("onnxtr", "onnxtr")
+    from clip4str_plugin.reading.recognizer import as_recognizer
+
     if not callable(getattr(arch, "stream", None)):
         options.setdefault("confidence", "mean")
     return WordReader(as_recognizer(arch, **options), split_wide_crops, orientation)

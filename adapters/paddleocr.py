@@ -29,11 +29,10 @@ from clip4str_adapters._common import mark_lines, read_marked_lines
 from clip4str_plugin.errors import DetectorError
 from clip4str_plugin.plugins import import_host
 from clip4str_plugin.reading.detectors import Detections, Detector, check_page, orient_detections
-from clip4str_plugin.reading.line_reading import LineReading, read_lines
-from clip4str_plugin.reading.recognizer import as_recognizer
 
 if TYPE_CHECKING:
     from clip4str_plugin.model import CLIP4STR
+    from clip4str_plugin.reading.line_reading import LineReading
     from clip4str_plugin.reading.recognizer import Recognizer
 
 __all__ = ["HOST", "attach", "detector", "register", "text_rec_model", "text_recognizer"]
@@ -80,11 +79,15 @@ def _marking(crop_by_polys: Any) -> Any:
 
 def text_recognizer(recognizer: Recognizer | CLIP4STR | str | Path = "tiny", **options: Any) -> _TextRecognizer:
     """Build what ``PaddleOCR().text_recognizer`` is in version 2; see :func:`attach`."""
+    from clip4str_plugin.reading.recognizer import as_recognizer
+
     return _TextRecognizer(as_recognizer(recognizer, **options))
 
 
 def text_rec_model(recognizer: Recognizer | CLIP4STR | str | Path = "tiny", **options: Any) -> _TextRecModel:
     """Build what ``text_rec_model`` is in an OCR pipeline of PaddleX, version 3; see :func:`attach`."""
+    from clip4str_plugin.reading.recognizer import as_recognizer
+
     return _TextRecModel(as_recognizer(recognizer, **options))
 
 
@@ -93,6 +96,8 @@ class _TextRecognizer:
         self.recognizer = recognizer
 
     def __call__(self, crops: Sequence[np.ndarray]) -> tuple[list[tuple[str, float]], float]:
+        from clip4str_plugin.reading.line_reading import read_lines
+
         begin = time.perf_counter()
         readings = read_lines(self.recognizer, crops, color="bgr")
         return [(reading.text, reading.confidence) for reading in readings], time.perf_counter() - begin

@@ -26,7 +26,6 @@ from clip4str_adapters._common import mark_lines, read_marked_lines
 from clip4str_plugin.errors import DetectorError
 from clip4str_plugin.plugins import import_host
 from clip4str_plugin.reading.detectors import Detections, check_page, orient_detections
-from clip4str_plugin.reading.recognizer import as_recognizer
 
 if TYPE_CHECKING:
     from rapidocr.ch_ppocr_rec import TextRecInput, TextRecOutput
@@ -292,6 +291,8 @@ def text_recognizer(recognizer: Recognizer | CLIP4STR | str | Path = "tiny", **o
         recognizer: a recognizer, a model, or the name or path of one as in :func:`clip4str_plugin.load_model`.
         **options: the fields of :class:`clip4str_plugin.RecognizerOptions`.
     """
+    from clip4str_plugin.reading.recognizer import as_recognizer
+
     return _TextRecognizer(as_recognizer(recognizer, **options))
 
 

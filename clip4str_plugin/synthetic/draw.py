@@ -8,9 +8,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from clip4str_plugin.synthetic.fonts import Face, load_font
+from clip4str_plugin.synthetic.glyphs import choose_spacing, lay_out
 
 __all__ = ["DrawnWord", "draw_word"]
 
+# Spaced, widely spaced, barely a word, squeezed: see choose_spacing.
+_SPACINGS = ((0.18, 0.03, 0.28), (0.23, 0.3, 0.9), (0.24, 0.9, 1.8), (0.34, -0.01, -0.05))
 _SIZES = (14, 16, 18, 20, 24, 28, 32, 36, 42, 48, 56, 64, 76, 90, 108)
 
 
@@ -29,10 +32,6 @@ class DrawnWord:
     box: tuple[int, int, int, int]
     cap_height: float
     cuts: tuple[int, ...]
-
-
-def _write(draw: ImageDraw.ImageDraw, x: float, y: float, text: str, font: ImageFont.FreeTypeFont) -> None:
-    draw.text((x, y), text, fill=255, font=font, anchor="ls")
 
 
 def draw_word(
@@ -55,16 +54,7 @@ def draw_word(
     font = load_font(face.path, size)
     cap = face.cap_height * size
 
-    draw_spacing = rng.random()
-    spacing = 0.0
-    if draw_spacing < 0.18:
-        spacing = cap * rng.uniform(0.03, 0.28)
-    elif draw_spacing < 0.23:
-        spacing = cap * rng.uniform(0.3, 0.9)
-    elif draw_spacing < 0.24:
-        spacing = cap * rng.uniform(0.9, 1.8)
-    elif draw_spacing < 0.34:
-        spacing = -cap * rng.uniform(0.01, 0.05)
+    spacing = choose_spacing(rng, cap, _SPACINGS)
     bounce = cap * rng.uniform(0.02, 0.1) if rng.random() < 0.04 else 0.0
 
     fonts = [font] * len(label)
@@ -72,33 +62,22 @@ def draw_word(
         # A large first letter before small capitals.
         fonts[0] = load_font(face.path, round(size * rng.uniform(1.15, 1.5)))
 
-    if spacing or bounce or fonts[0] is not font:
-        advances = [own.getlength(char) + spacing for own, char in zip(fonts, label, strict=True)]
-        length = sum(advances)
-    else:
-        advances = []
-        length = font.getlength(label)
+    run = lay_out(label, fonts, spacing, apart=bool(bounce))
     pad = int(1.1 * cap) + 4
     baseline = pad + int(1.15 * cap * fonts[0].size / size) + 2
-    width = int(length) + 2 * pad
+    width = int(run.length) + 2 * pad
     height = baseline + int(0.55 * cap) + pad
     image = Image.new("L", (width, height))
     draw = ImageDraw.Draw(image)
-    x = float(pad)
-    cuts: list[int] = []
-    if advances:
-        for own, char, advance in zip(fonts, label, advances, strict=True):
-            _write(draw, x, baseline + (rng.gauss(0, bounce) if bounce else 0.0), char, own)
-            x += advance
-            cuts.append(int(x))
-    else:
-        _write(draw, x, baseline, label, font)
-        cuts = [int(pad + length * k / len(label)) for k in range(1, len(label))]
+    ends = run.draw(draw, float(pad), lambda: baseline + (rng.gauss(0, bounce) if bounce else 0.0))
+    if not run.apart:  # nobody says where the letters of a whole text end
+        ends = [pad + run.length * k / len(label) for k in range(1, len(label))]
+    cuts = tuple(int(end) for end in ends)
     box = image.getbbox()
     if box is None:
         return None
     _draw_neighbours(rng, draw, font, box, baseline, cap, spacing, filler, face.characters)
-    return DrawnWord(np.asarray(image), box, cap, tuple(cuts))
+    return DrawnWord(np.asarray(image), box, cap, cuts)
 
 
 def _draw_neighbours(
@@ -125,7 +104,7 @@ def _draw_neighbours(
         # The gap is never as narrow as one between letters, or the label would be wrong.
         gap = max(0.3 * cap, 1.6 * spacing + 0.2 * cap) * rng.uniform(1.0, 1.8)
         if rng.random() < 0.6:
-            _write(draw, right + gap, baseline, text(3).strip(), font)
+            draw.text((right + gap, baseline), text(3).strip(), fill=255, font=font, anchor="ls")
         if rng.random() < 0.6:
             before = text(3).strip()
             draw.text((left - gap, baseline), before, fill=255, font=font, anchor="rs")

@@ -12,12 +12,15 @@ from PIL import Image, ImageDraw, ImageFont
 from clip4str_plugin.synthetic.corpus import Corpus
 from clip4str_plugin.synthetic.degrade import degrade
 from clip4str_plugin.synthetic.fonts import Face, inspect_fonts, load_font
+from clip4str_plugin.synthetic.glyphs import choose_spacing, lay_out
 from clip4str_plugin.synthetic.paint import choose_style, layers, paint
 from clip4str_plugin.synthetic.textures import TextureBank
 
 __all__ = ["LineRenderer"]
 
 _WIDEST = 1600
+# Spaced, widely spaced, squeezed: see choose_spacing.
+_TRACKINGS = ((0.18, 0.03, 0.25), (0.24, 0.3, 0.9), (0.34, -0.01, -0.06))
 _SIZES = (24, 32, 40, 48)
 # What offices print with, as far as it is installed; display faces are far more numerous among free fonts.
 _BOOK_FACES = (
@@ -133,14 +136,7 @@ class LineRenderer:
         self, rng: Random, words: list[str], face: Face, size: int, cap: float, document: bool
     ) -> tuple[np.ndarray, list[tuple[float, float]], float, float, float]:
         font = load_font(face.path, size)
-        draw = rng.random()
-        tracking = 0.0
-        if draw < 0.18:
-            tracking = cap * rng.uniform(0.03, 0.25)
-        elif draw < 0.24:
-            tracking = cap * rng.uniform(0.3, 0.9)
-        elif draw < 0.34:
-            tracking = -cap * rng.uniform(0.01, 0.06)
+        tracking = choose_spacing(rng, cap, _TRACKINGS)
         natural = font.getlength(" ") or 0.35 * cap
         blank = max(natural * rng.uniform(0.7, 1.3), 0.18 * cap) + 1.6 * max(tracking, 0)
         if rng.random() < (0.25 if document else 0.1):  # squeezed until barely wider than letters' own distances
@@ -149,17 +145,15 @@ class LineRenderer:
         columns = rng.random() < 0.15
 
         margin = int(3 * cap)
-        pieces, spans, boxes, x = [], [], [], float(margin)
+        runs, spans, boxes, x = [], [], [], float(margin)
         for word in words:
             if rng.random() < (0.02 if document else 0.0):  # a box to tick or to fill in
                 spans.append((x, x + cap * rng.uniform(0.7, 2.5)))
                 boxes.append(spans[-1])
                 x = spans[-1][1] + max(blank, 0.35 * cap)
-            pieces.append((x, word))
-            if tracking:
-                advance = sum(font.getlength(char) + tracking for char in word) - tracking
-            else:
-                advance = font.getlength(word)
+            run = lay_out(word, [font] * len(word), tracking)
+            runs.append((x, run))
+            advance = run.length - tracking
             first, last = font.getbbox(word[0], anchor="ls"), font.getbbox(word[-1], anchor="ls")
             spans.append((x + first[0], x + advance - font.getlength(word[-1]) + last[2]))
             x += advance + blank + rng.uniform(0, justified)
@@ -168,13 +162,8 @@ class LineRenderer:
         width, baseline = int(spans[-1][1]) + margin, int(3.2 * cap)
         image = Image.new("L", (width, int(6 * cap)))
         pen = ImageDraw.Draw(image)
-        for x, word in pieces:
-            if tracking:
-                for char in word:
-                    pen.text((x, baseline), char, fill=255, font=font, anchor="ls")
-                    x += font.getlength(char) + tracking
-            else:
-                pen.text((x, baseline), word, fill=255, font=font, anchor="ls")
+        for x, run in runs:
+            run.draw(pen, x, lambda: baseline)
         for begin, stop in boxes:
             pen.rectangle([begin, baseline - cap, stop, baseline], outline=255, width=max(1, round(0.08 * cap)))
         rows = np.flatnonzero(np.asarray(image).any(axis=1))

@@ -15,16 +15,12 @@ After :func:`register`, docTR's own ``ocr_predictor(reco_arch="clip4str_base16")
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from clip4str_adapters.doctr_family import to_detections
-from clip4str_plugin.errors import DetectorError
+from clip4str_adapters.doctr_family import HostDetector
 from clip4str_plugin.plugins import import_host
-from clip4str_plugin.reading.detectors import Detections, Detector, check_page, load_detector
+from clip4str_plugin.reading.detectors import Detector, load_detector
 
 if TYPE_CHECKING:
     from clip4str_adapters.doctr_modules import CLIP4STRPredictor, KIEPredictor, OCRPredictor
@@ -58,29 +54,10 @@ def detector(arch: Any = None, *, pretrained: bool = True, device: Any = None, *
         HostError: docTR is not installed.
     """
     zoo = import_host("doctr.models.detection.zoo", "doctr")
-    arch = "fast_base" if arch is None else arch
-    if isinstance(arch, str) and arch not in zoo.ARCHS:
-        raise DetectorError(f"docTR has no detection architecture {arch!r}; it has {', '.join(zoo.ARCHS)}")
-    options.setdefault("assume_straight_pages", False)
-    try:
-        predictor = zoo.detection_predictor(arch, pretrained=pretrained, **options)
-    except OSError as error:
-        raise DetectorError(
-            f"docTR cannot get the weights of {arch}: {error}; connect to the network once, or choose another detector"
-        ) from error
-    return _Detector(predictor if device is None else predictor.to(device))
-
-
-class _Detector:
-    def __init__(self, predictor: Any) -> None:
-        self.predictor = predictor
-
-    def __call__(self, pages: Sequence[np.ndarray]) -> list[Detections]:
-        pages = list(pages)
-        for page in pages:
-            check_page(page)
-        found = self.predictor(pages) if pages else []
-        return [to_detections(page, np.concatenate(list(classes.values()))) for page, classes in zip(pages, found)]
+    found = HostDetector.of_zoo(zoo, "docTR", arch, {"pretrained": pretrained, **options})
+    if device is not None:
+        found.predictor.to(device)
+    return found
 
 
 def recognition_predictor(

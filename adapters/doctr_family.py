@@ -18,13 +18,13 @@ import numpy as np
 from clip4str_adapters._common import MarkedCrop
 from clip4str_plugin.errors import DetectorError, PolygonError
 from clip4str_plugin.geometry.polygons import checked_polygon, order_quad
-from clip4str_plugin.reading.detectors import Detections, Detector, orient_detections
+from clip4str_plugin.reading.detectors import Detections, Detector, check_page, orient_detections
 
 if TYPE_CHECKING:
     from clip4str_plugin.options import Orientation
     from clip4str_plugin.reading.recognizer import Recognizer
 
-__all__ = ["AlignedScores", "DetectorBoxes", "PerspectiveCrops", "WordReader", "to_detections"]
+__all__ = ["AlignedScores", "DetectorBoxes", "HostDetector", "PerspectiveCrops", "WordReader", "to_detections"]
 
 
 class WordReader:
@@ -118,6 +118,49 @@ def to_detections(page: np.ndarray, boxes: np.ndarray) -> Detections:
     else:
         quads, scores = boxes[:, :4], boxes[:, 4, -1]
     return orient_detections(list(quads * page.shape[1::-1]), scores, "word")
+
+
+class HostDetector:
+    """A detection predictor of one of the hosts as a detector of words of ours.
+
+    Args:
+        predictor: the host's; docTR's answers a dictionary of classes a page, OnnxTR's the boxes themselves.
+    """
+
+    def __init__(self, predictor: Any) -> None:
+        self.predictor = predictor
+
+    @classmethod
+    def of_zoo(cls, zoo: Any, host: str, arch: Any, options: dict[str, Any]) -> HostDetector:
+        """Build one of the host's detectors, with rotated boxes unless its options say otherwise.
+
+        Args:
+            zoo: the host's module ``models.detection.zoo``.
+            host: its name, for errors.
+            arch: name of an architecture, None for ``"fast_base"``, or a model of the host's.
+            options: keyword arguments of the host's ``detection_predictor``.
+
+        Raises:
+            DetectorError: the host does not know the architecture or cannot get its weights.
+        """
+        arch = "fast_base" if arch is None else arch
+        if isinstance(arch, str) and arch not in zoo.ARCHS:
+            raise DetectorError(f"{host} has no detection architecture {arch!r}; it has {', '.join(zoo.ARCHS)}")
+        try:
+            return cls(zoo.detection_predictor(arch, **{"assume_straight_pages": False, **options}))
+        except OSError as error:
+            raise DetectorError(
+                f"{host} cannot get the weights of {arch}: {error}; connect to the network once, or choose another "
+                "detector"
+            ) from error
+
+    def __call__(self, pages: Sequence[np.ndarray]) -> list[Detections]:
+        """Find words on pages, uint8 RGB (H, W, 3)."""
+        for page in pages:
+            check_page(page)
+        found = self.predictor(list(pages)) if len(pages) else []
+        boxes = (np.concatenate(list(one.values())) if isinstance(one, dict) else one for one in found)
+        return [to_detections(page, one) for page, one in zip(pages, boxes)]
 
 
 class DetectorBoxes:

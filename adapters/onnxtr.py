@@ -10,17 +10,15 @@ The predictors built here mend the same faults as those of :mod:`clip4str_adapte
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clip4str_adapters.doctr_family import AlignedScores, DetectorBoxes, PerspectiveCrops, WordReader, to_detections
-from clip4str_plugin.errors import DetectorError
+from clip4str_adapters.doctr_family import AlignedScores, DetectorBoxes, HostDetector, PerspectiveCrops, WordReader
 from clip4str_plugin.plugins import import_host
-from clip4str_plugin.reading.detectors import Detections, Detector, check_page, load_detector
+from clip4str_plugin.reading.detectors import Detector, load_detector
 
 if TYPE_CHECKING:
     from clip4str_plugin.model import CLIP4STR
@@ -48,28 +46,7 @@ def detector(arch: Any = None, **options: Any) -> Detector:
         DetectorError: OnnxTR does not know the architecture or cannot get its weights.
         HostError: OnnxTR is not installed.
     """
-    zoo = import_host("onnxtr.models.detection.zoo", "onnxtr")
-    arch = "fast_base" if arch is None else arch
-    if isinstance(arch, str) and arch not in zoo.ARCHS:
-        raise DetectorError(f"OnnxTR has no detection architecture {arch!r}; it has {', '.join(zoo.ARCHS)}")
-    options.setdefault("assume_straight_pages", False)
-    try:
-        return _Detector(zoo.detection_predictor(arch, **options))
-    except OSError as error:
-        raise DetectorError(
-            f"OnnxTR cannot get the weights of {arch}: {error}; connect to the network once, or choose another detector"
-        ) from error
-
-
-class _Detector:
-    def __init__(self, predictor: Any) -> None:
-        self.predictor = predictor
-
-    def __call__(self, pages: Sequence[np.ndarray]) -> list[Detections]:
-        pages = list(pages)
-        for page in pages:
-            check_page(page)
-        return [to_detections(*found) for found in zip(pages, self.predictor(pages) if pages else [])]
+    return HostDetector.of_zoo(import_host("onnxtr.models.detection.zoo", "onnxtr"), "OnnxTR", arch, options)
 
 
 def recognition_predictor(

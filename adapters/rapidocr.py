@@ -2,8 +2,8 @@
 
 >>> from rapidocr import RapidOCR
 >>> from clip4str_adapters.rapidocr import attach
->>> engine = attach(RapidOCR(params={"Global.use_cls": False}))  # RapidOCR's own recognizer is then never loaded
->>> result = engine("photo.jpg")  # doctest: +SKIP
+>>> ocr = attach(RapidOCR(params={"Global.use_cls": False}))  # RapidOCR's own recognizer is then never loaded
+>>> result = ocr("photo.jpg")  # doctest: +SKIP
 
 Facts about RapidOCR 3 that shaped this module: arrays are BGR; `word_results` must hold one entry a crop; boxes are
 sorted after detection but their scores are not; crops come from a page shrunk to `Global.max_side_len` (2000 pixels),
@@ -167,9 +167,9 @@ def _load_network(arch: str | None, threads: int | None, options: dict[str, Any]
             ) from error
     level = logger.level
     try:
-        engine = rapidocr.RapidOCR(params=params)
+        ocr = rapidocr.RapidOCR(params=params)
         # Up to 3.9 the constructor loads what it needs; later versions load at the first call.
-        return engine.text_det or engine._load_det_model()
+        return ocr.text_det or ocr._load_det_model()
     except Exception as error:
         raise DetectorError(f"RapidOCR cannot load its detector {arch or ''}: {error}") from error
     finally:
@@ -249,15 +249,15 @@ class RapidOCRDetector:
         return orient_detections(quads, scores, "line")
 
 
-def attach(engine: Any, recognizer: Recognizer | CLIP4STR | str | Path = "tiny", **options: Any) -> Any:
-    """Make CLIP4STR the recognizer of a RapidOCR engine, reading words as :class:`clip4str_plugin.Reader` does.
+def attach(ocr: Any, recognizer: Recognizer | CLIP4STR | str | Path = "tiny", **options: Any) -> Any:
+    """Make CLIP4STR the recognizer of a ``RapidOCR``, reading words as :class:`clip4str_plugin.Reader` does.
 
     Lines are cut into words on the page itself and every word is straightened alone, which reads better than cutting
     the line's crop. Lines that RapidOCR's classifier has turned over are read from the crop, as by
     :func:`text_recognizer`.
 
     Args:
-        engine: a ``RapidOCR``.
+        ocr: a ``RapidOCR``.
         recognizer: a recognizer, a model, or the name or path of one as in :func:`clip4str_plugin.load_model`.
         **options: the fields of :class:`clip4str_plugin.RecognizerOptions`.
 
@@ -267,20 +267,20 @@ def attach(engine: Any, recognizer: Recognizer | CLIP4STR | str | Path = "tiny",
     Raises:
         TypeError: it is no ``RapidOCR`` of a version that is understood.
     """
-    if not callable(getattr(engine, "crop_text_regions", None)) or not hasattr(engine, "text_rec"):
-        raise TypeError(f"{type(engine).__name__} is no RapidOCR object of version 3.4 or later")
-    own = engine.crop_text_regions
+    if not callable(getattr(ocr, "crop_text_regions", None)) or not hasattr(ocr, "text_rec"):
+        raise TypeError(f"{type(ocr).__name__} is no RapidOCR object of version 3.4 or later")
+    own = ocr.crop_text_regions
 
     def crop_text_regions(img: np.ndarray, det_boxes: np.ndarray) -> list[np.ndarray]:
         return mark_lines(own(img, det_boxes), img, det_boxes)
 
-    engine.crop_text_regions = crop_text_regions
-    engine.text_rec = text_recognizer(recognizer, **options)
-    return engine
+    ocr.crop_text_regions = crop_text_regions
+    ocr.text_rec = text_recognizer(recognizer, **options)
+    return ocr
 
 
 def text_recognizer(recognizer: Recognizer | CLIP4STR | str | Path = "tiny", **options: Any) -> _TextRecognizer:
-    """Make CLIP4STR the recognizer of a RapidOCR engine, as its attribute ``text_rec``.
+    """Make CLIP4STR the recognizer of a ``RapidOCR``, as its attribute ``text_rec``.
 
     RapidOCR hands over whole lines. They are cut into words at their blanks, the words are read, and the line is put
     together again. Its score is the mean over its characters whatever the recognizer's own kind of confidence is: that

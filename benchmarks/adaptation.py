@@ -1,4 +1,4 @@
-"""Parameter-efficient adaption compared: ``python benchmarks/adaption.py [--start tiny] [--steps 40] [--kinds ...]``.
+"""Ways of parameter-efficient adaptation: ``python benchmarks/adaptation.py [--start tiny] [--steps 40] [--kinds ..]``.
 
 Each way teaches a model the same new alphabet (Cyrillic capitals, drawn with a font's Latin look-alikes) from the same
 rendered words, in a process of its own: trainable parameters, peak memory, CPU time, and accuracy on words that are not

@@ -14,8 +14,8 @@ from clip4str_adapters.rapidocr import attach
 
 photo = sys.argv[1] if len(sys.argv) > 1 else str(Path(__file__).parent / "photos" / "printed_page.png")
 
-engine = attach(RapidOCR(params={"Global.use_cls": False, "Global.log_level": "warning"}), "tiny")
+ocr = attach(RapidOCR(params={"Global.use_cls": False, "Global.log_level": "warning"}), "tiny")
 
-result = engine(photo)
+result = ocr(photo)
 for text, score in zip(result.txts or (), result.scores or ()):
     print(f"{score:.2f}  {text}")

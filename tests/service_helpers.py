@@ -84,7 +84,7 @@ def encode(*pages, format="PNG", **options):
 
 def make_app(limits=Limits(), detector=None, recognizer=None):  # noqa: B008  # frozen
     app = create_app(detector or StripeDetector(), recognizer or ColourRecognizer(), limits, orientation="off")
-    app.state.engine.warm_up()  # imports take seconds on a busy machine
+    app.state.job_queue.warm_up()  # imports take seconds on a busy machine
     return app
 
 

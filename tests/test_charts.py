@@ -13,7 +13,7 @@ from clip4str_plugin.cli import main
 from clip4str_plugin.data.datasets import open_dataset
 from clip4str_plugin.errors import Clip4StrError
 from clip4str_plugin.evaluation.charts import calibration_error, coverage_curve, reliability_bins
-from clip4str_plugin.evaluation.evaluate import Reading
+from clip4str_plugin.evaluation.evaluate import WordResult
 from clip4str_plugin.evaluation.plotting import Axis, Series, line_chart
 from clip4str_plugin.evaluation.sheet import contact_sheet
 from clip4str_plugin.reading.recognizer import Recognition
@@ -25,7 +25,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def words(*pairs):
     """Readings from (confidence, right or not)."""
-    return [Reading(f"{i}", "ab", "ab" if right else "x", c, i, 30, 10) for i, (c, right) in enumerate(pairs)]
+    return [WordResult(f"{i}", "ab", "ab" if right else "x", c, i, 30, 10) for i, (c, right) in enumerate(pairs)]
 
 
 def parsed(path):
@@ -146,7 +146,7 @@ def test_by_height(sets, capsys):
 
 @pytest.mark.parametrize(("height", "group"), [(1, "1-7"), (8, "8-11"), (11, "8-11"), (95, "64-95"), (96, "96+")])
 def test_height_groups(height, group):
-    assert Reading("", "a", "a", 1.0, 0, 10, height).height_group == group
+    assert WordResult("", "a", "a", 1.0, 0, 10, height).height_group == group
 
 
 def test_contact_sheet(sets):

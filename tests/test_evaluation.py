@@ -15,7 +15,7 @@ from clip4str_plugin.cli import main
 from clip4str_plugin.data.datasets import WordDataset, open_dataset
 from clip4str_plugin.errors import ImageError
 from clip4str_plugin.evaluation.ablation import ABLATIONS, ablated
-from clip4str_plugin.evaluation.evaluate import CHARSETS, Evaluation, GroupScore, Reading, combine, evaluate, score
+from clip4str_plugin.evaluation.evaluate import CHARSETS, Evaluation, GroupScore, WordResult, combine, evaluate, score
 from clip4str_plugin.evaluation.significance import compare
 from clip4str_plugin.model.config import GEOMETRIES, clip_config
 from clip4str_plugin.reading.recognizer import Recognition
@@ -214,12 +214,12 @@ def test_real_recognizer_and_folder(golden_model, sets):
     [(30, 20, "horizontal"), (29, 20, "square"), (20, 29, "square"), (20, 30, "vertical"), (1, 1, "square")],
 )
 def test_orientation(width, height, orientation):
-    assert Reading("", "a", "a", 1.0, 0, width, height).orientation == orientation
+    assert WordResult("", "a", "a", 1.0, 0, width, height).orientation == orientation
 
 
 def test_scores_by_orientation():
     readings = [
-        Reading("", "ab", text, 1.0, i, w, 10) for i, (text, w) in enumerate([("ab", 40), ("x", 40), ("ab", 3)])
+        WordResult("", "ab", text, 1.0, i, w, 10) for i, (text, w) in enumerate([("ab", 40), ("x", 40), ("ab", 3)])
     ]
     result = score(readings)
     assert result.by_orientation == {"horizontal": GroupScore(2, 1), "vertical": GroupScore(1, 1)}
@@ -382,7 +382,7 @@ def test_a_variant_that_cannot_be():
 
 def readings_of(pattern):
     """Readings that are right where the pattern has a 1."""
-    return [Reading(str(i), "ab", "ab" if right == "1" else "xx", 1.0, i) for i, right in enumerate(pattern)]
+    return [WordResult(str(i), "ab", "ab" if right == "1" else "xx", 1.0, i) for i, right in enumerate(pattern)]
 
 
 def test_mcnemar_by_hand():

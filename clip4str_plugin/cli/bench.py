@@ -305,10 +305,10 @@ def _load_rapidocr(contestant: Contestant) -> tuple[Callable[[list[np.ndarray]],
     params: dict[str, Any] = {"Global.log_level": "warning"}
     if contestant.threads is not None:
         params["EngineConfig.onnxruntime.intra_op_num_threads"] = contestant.threads
-    engine = RapidOCR(params=params)
+    ocr = RapidOCR(params=params)
     if contestant.pages:
-        return lambda pages: [engine(page[..., ::-1]) for page in pages], "all of RapidOCR", 0.0
-    recognizer: Any = engine._load_rec_model()
+        return lambda pages: [ocr(page[..., ::-1]) for page in pages], "all of RapidOCR", 0.0
+    recognizer: Any = ocr._load_rec_model()
     return lambda crops: recognizer(TextRecInput(img=[crop[..., ::-1] for crop in crops])), "", 0.0
 
 

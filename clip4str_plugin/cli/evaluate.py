@@ -24,7 +24,7 @@ from clip4str_plugin.model.published import PUBLISHED
 
 if TYPE_CHECKING:
     from clip4str_plugin.data.datasets import WordDataset
-    from clip4str_plugin.evaluation.evaluate import Evaluation, Reading
+    from clip4str_plugin.evaluation.evaluate import Evaluation, WordResult
     from clip4str_plugin.reading.recognizer import Recognizer
 
 __all__ = ["add_arguments", "evaluate_sets", "run"]
@@ -97,7 +97,7 @@ def evaluate_sets(
     charset: str,
     results: str | Path | None = None,
     settings: dict[str, Any] | None = None,
-    on_reading: Callable[[str, Reading], None] | None = None,
+    on_reading: Callable[[str, WordResult], None] | None = None,
 ) -> list[Evaluation]:
     """Evaluate sets with a progress bar; what cannot be read is reported on standard error.
 
@@ -119,7 +119,7 @@ def evaluate_sets(
             total = max(0, len(dataset) - len(known))
             with tqdm(total=total, desc=dataset.name, unit="word", disable=None, leave=False) as bar:
 
-                def note(reading: Reading, path: str = path, place: str = place, bar: Any = bar) -> None:
+                def note(reading: WordResult, path: str = path, place: str = place, bar: Any = bar) -> None:
                     bar.update()
                     if file:
                         file.add(place, reading)
@@ -129,7 +129,7 @@ def evaluate_sets(
                 def complain(error: ImageError, bar: Any = bar) -> None:
                     bar.write(f"left out: {error}", file=sys.stderr)
 
-                def repeat(reading: Reading, path: str = path) -> None:
+                def repeat(reading: WordResult, path: str = path) -> None:
                     if on_reading:
                         on_reading(path, reading)
 
@@ -173,7 +173,7 @@ def _settings(args: argparse.Namespace, recognizer: Recognizer, **more: Any) -> 
 
 
 def _evaluate(args: argparse.Namespace, recognizer: Recognizer, sets: Sets) -> None:
-    readings: dict[str, list[Reading]] = {path: [] for path in sets}
+    readings: dict[str, list[WordResult]] = {path: [] for path in sets}
     evaluations = evaluate_sets(
         recognizer,
         sets,
@@ -197,7 +197,7 @@ def _evaluate(args: argparse.Namespace, recognizer: Recognizer, sets: Sets) -> N
         print(evaluation_table(evaluations, paper=paper, **breakdowns))
 
 
-def _write_errors(args: argparse.Namespace, sets: Sets, readings: dict[str, list[Reading]]) -> None:
+def _write_errors(args: argparse.Namespace, sets: Sets, readings: dict[str, list[WordResult]]) -> None:
     path = Path(args.errors)
     if path.suffix.lower() == ".html":
         title = f"{args.model}: misread words ({args.protocol} characters)"
@@ -214,7 +214,7 @@ def _write_errors(args: argparse.Namespace, sets: Sets, readings: dict[str, list
             table.writerow([reading.source, reading.label, reading.text, f"{reading.confidence:.4f}"])
 
 
-def _write_plots(args: argparse.Namespace, sets: Sets, readings: dict[str, list[Reading]]) -> None:
+def _write_plots(args: argparse.Namespace, sets: Sets, readings: dict[str, list[WordResult]]) -> None:
     from clip4str_plugin.evaluation.charts import coverage_chart, reliability_chart
 
     names = short_names(readings)

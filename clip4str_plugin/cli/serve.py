@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
             names=(args.detector, args.model),
             hosts=(*args.allow_host, args.host),
         )
-        app.state.engine.warm_up()
+        app.state.job_queue.warm_up()
         host = f"[{args.host}]" if ":" in args.host else args.host
         print(f"Reading at http://{host}:{listener.getsockname()[1]}/ - stop with Ctrl+C", flush=True)
         build_server(app, limits, "info" if args.verbose else "warning").run(sockets=[listener])

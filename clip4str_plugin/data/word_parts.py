@@ -35,7 +35,7 @@ class LetterFinder:
             str(bundled_recognizer()), options, providers=["CPUExecutionProvider"]
         )
         characters = self._session.get_modelmeta().custom_metadata_map["character"].splitlines()
-        self._characters = ["", *characters, " "]  # the blank comes first
+        self._characters = ["", *characters, " "]  # CTC's blank comes first
 
     def __call__(self, crop: np.ndarray) -> tuple[str, np.ndarray]:
         """Read a crop.

@@ -1,5 +1,5 @@
 """How well a model reads: accuracy, comparison, reports and pictures."""
 
-from clip4str_plugin.evaluation.evaluate import CHARSETS, Evaluation, GroupScore, Reading, combine, evaluate, score
+from clip4str_plugin.evaluation.evaluate import CHARSETS, Evaluation, GroupScore, WordResult, combine, evaluate, score
 
-__all__ = ["CHARSETS", "Evaluation", "GroupScore", "Reading", "combine", "evaluate", "score"]
+__all__ = ["CHARSETS", "Evaluation", "GroupScore", "WordResult", "combine", "evaluate", "score"]

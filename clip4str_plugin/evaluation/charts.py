@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from clip4str_plugin.evaluation.evaluate import Reading
+from clip4str_plugin.evaluation.evaluate import WordResult
 from clip4str_plugin.evaluation.plotting import Axis, Series, line_chart
 
 __all__ = ["calibration_error", "coverage_chart", "coverage_curve", "reliability_bins", "reliability_chart"]
@@ -14,7 +14,7 @@ BINS = 10
 _FEWEST = 10
 
 
-def reliability_bins(readings: Iterable[Reading], bins: int = BINS) -> list[tuple[int, float, float]]:
+def reliability_bins(readings: Iterable[WordResult], bins: int = BINS) -> list[tuple[int, float, float]]:
     """Sort readings into bins of equal width by their confidence.
 
     Args:
@@ -25,7 +25,7 @@ def reliability_bins(readings: Iterable[Reading], bins: int = BINS) -> list[tupl
         of each bin: the number of words, their mean confidence and their accuracy, both in percent (0 if there are
         none).
     """
-    found: list[list[Reading]] = [[] for _ in range(bins)]
+    found: list[list[WordResult]] = [[] for _ in range(bins)]
     for reading in readings:
         found[min(bins - 1, int(reading.confidence * bins))].append(reading)
     return [
@@ -34,20 +34,20 @@ def reliability_bins(readings: Iterable[Reading], bins: int = BINS) -> list[tupl
     ]
 
 
-def calibration_error(readings: Sequence[Reading], bins: int = BINS) -> float:
+def calibration_error(readings: Sequence[WordResult], bins: int = BINS) -> float:
     """Return the expected calibration error in percent points.
 
     It is the mean over all words of |accuracy - mean confidence| of the word's bin (C. Guo et al., "On Calibration of
     Modern Neural Networks", 2017).
 
-    >>> calibration_error([Reading("1", "a", "a", 0.9), Reading("2", "b", "x", 0.9)])
+    >>> calibration_error([WordResult("1", "a", "a", 0.9), WordResult("2", "b", "x", 0.9)])
     40.0
     """
     parts = reliability_bins(readings, bins)
     return round(sum(n * abs(accuracy - confidence) for n, confidence, accuracy in parts) / max(1, len(readings)), 9)
 
 
-def coverage_curve(readings: Iterable[Reading]) -> list[tuple[float, float]]:
+def coverage_curve(readings: Iterable[WordResult]) -> list[tuple[float, float]]:
     """Return what part of the words is kept at each threshold of confidence, and the accuracy of these words.
 
     Returns:
@@ -64,7 +64,7 @@ def coverage_curve(readings: Iterable[Reading]) -> list[tuple[float, float]]:
     return points
 
 
-def reliability_chart(readings: Mapping[str, Sequence[Reading]], title: str = "Reliability of confidences") -> str:
+def reliability_chart(readings: Mapping[str, Sequence[WordResult]], title: str = "Reliability of confidences") -> str:
     """Draw accuracy against confidence as SVG.
 
     Each point is a bin of words of similar confidence; on the dashed line the confidence is the probability of being
@@ -89,7 +89,7 @@ def reliability_chart(readings: Mapping[str, Sequence[Reading]], title: str = "R
     return line_chart(title, x, y, series, bars=bars, diagonal=True)
 
 
-def coverage_chart(readings: Mapping[str, Sequence[Reading]], title: str = "Accuracy against coverage") -> str:
+def coverage_chart(readings: Mapping[str, Sequence[WordResult]], title: str = "Accuracy against coverage") -> str:
     """Draw the accuracy of the most confident words against their share of all words as SVG.
 
     Args:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from clip4str_plugin.data.datasets import WordDataset
     from clip4str_plugin.reading.recognizer import Recognizer
 
-__all__ = ["CHARSETS", "Evaluation", "GroupScore", "Reading", "combine", "evaluate", "score"]
+__all__ = ["CHARSETS", "Evaluation", "GroupScore", "WordResult", "combine", "evaluate", "score"]
 
 # Test charsets of the published protocol by their number of characters; 36 is the usual one.
 CHARSETS = {"36": CHARSET_36, "62": CHARSET_62, "94": CHARSET_94}
@@ -53,7 +53,7 @@ class GroupScore:
 
 
 @dataclass(frozen=True)
-class Reading:
+class WordResult:
     """One sample of an evaluation.
 
     Attributes:
@@ -113,8 +113,8 @@ class Evaluation:
         confidence: mean confidence of the readings, in percent.
         length: mean number of characters of the readings.
         by_length: scores by length of the label in characters, in ascending order.
-        by_orientation: scores by shape of the crop; see ``Reading.orientation``.
-        by_height: scores by height of the crop; see ``Reading.height_group``. Ascending.
+        by_orientation: scores by shape of the crop; see ``WordResult.orientation``.
+        by_height: scores by height of the crop; see ``WordResult.height_group``. Ascending.
         dropped: labels left out because they are too long or nothing is left of them in the charset.
         unreadable: samples left out because their image or label is damaged.
         seconds: time for reading the set, images included.
@@ -141,10 +141,10 @@ def evaluate(
     dataset: WordDataset,
     charset: str = CHARSET_36,
     *,
-    known: Mapping[int, Reading] | None = None,
-    on_reading: Callable[[Reading], None] | None = None,
+    known: Mapping[int, WordResult] | None = None,
+    on_reading: Callable[[WordResult], None] | None = None,
     on_unreadable: Callable[[ImageError], None] | None = None,
-    on_known: Callable[[Reading], None] | None = None,
+    on_known: Callable[[WordResult], None] | None = None,
 ) -> Evaluation:
     """Read a set and compare with its labels, both reduced to a charset, as the published tests do.
 
@@ -172,9 +172,9 @@ def evaluate(
 
     reduce = CharsetFilter(charset)
     known = known or {}
-    pending: deque[Reading] = deque()  # filled by the recognizer's background thread
+    pending: deque[WordResult] = deque()  # filled by the recognizer's background thread
     dropped, unreadable = dataset.dropped, dataset.corrupt
-    readings: list[Reading] = []
+    readings: list[WordResult] = []
 
     def crops() -> Iterator[np.ndarray]:
         nonlocal dropped, unreadable
@@ -198,7 +198,7 @@ def evaluate(
                     on_unreadable(error)
                 continue
             height, width = crop.shape[:2]
-            pending.append(Reading(dataset.source(index), label, "", 0.0, index, width, height))
+            pending.append(WordResult(dataset.source(index), label, "", 0.0, index, width, height))
             yield crop
 
     start, timed = time.perf_counter(), 0
@@ -213,7 +213,7 @@ def evaluate(
     return replace(result, dropped=dropped, unreadable=unreadable, seconds=seconds, timed=timed)
 
 
-def score(readings: Iterable[Reading], name: str = "") -> Evaluation:
+def score(readings: Iterable[WordResult], name: str = "") -> Evaluation:
     """Compute the figures of readings."""
     samples = correct = length = 0
     similarity = confidence = 0.0

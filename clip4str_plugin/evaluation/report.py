@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from clip4str_plugin.data.datasets import WordDataset
-    from clip4str_plugin.evaluation.evaluate import Evaluation, GroupScore, Reading
+    from clip4str_plugin.evaluation.evaluate import Evaluation, GroupScore, WordResult
 
 __all__ = ["ablation_table", "error_sheet", "evaluation_table", "published_accuracy"]
 
@@ -111,7 +111,7 @@ def ablation_table(results: Mapping[str, Sequence[Evaluation] | str]) -> str:
     return "\n".join(lines)
 
 
-def error_sheet(sets: Iterable[tuple[WordDataset, Sequence[Reading]]], title: str) -> str:
+def error_sheet(sets: Iterable[tuple[WordDataset, Sequence[WordResult]]], title: str) -> str:
     """Return one HTML page of all misread words with their pictures, the most confident mistakes first.
 
     Args:
@@ -145,7 +145,7 @@ small {{ color: #666; word-break: break-all }}
 """
 
 
-def _row(dataset: WordDataset, reading: Reading) -> str:
+def _row(dataset: WordDataset, reading: WordResult) -> str:
     try:
         picture = f'<img src="{_data_url(dataset[reading.index][0])}" alt="">'
     except ImageError as error:  # gone since it was read

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clip4str_plugin.errors import DatasetError
-from clip4str_plugin.evaluation.evaluate import Reading
+from clip4str_plugin.evaluation.evaluate import WordResult
 
 __all__ = ["ResultsFile", "fingerprint", "read_results", "short_names"]
 
@@ -31,7 +31,7 @@ class ResultsFile:
 
     def __init__(self, path: str | Path, settings: dict[str, Any]) -> None:
         self.path = Path(path)
-        self.known: dict[str, dict[int, Reading]] = defaultdict(dict)
+        self.known: dict[str, dict[int, WordResult]] = defaultdict(dict)
         complete = 0
         if self.path.is_file() and self.path.stat().st_size:
             found, self.known, complete = _read(self.path)
@@ -48,7 +48,7 @@ class ResultsFile:
         if not complete:
             self._write({"settings": settings})
 
-    def add(self, dataset: str, reading: Reading) -> None:
+    def add(self, dataset: str, reading: WordResult) -> None:
         """Keep a reading of the set at this path."""
         self._write({"set": dataset, **asdict(reading)})
 
@@ -87,7 +87,7 @@ def short_names(paths: Iterable[str]) -> dict[str, str]:
     return {path: name if name and names.count(name) == 1 else path for path, name in zip(paths, names)}
 
 
-def read_results(path: str | Path) -> tuple[dict[str, Any], dict[str, dict[int, Reading]]]:
+def read_results(path: str | Path) -> tuple[dict[str, Any], dict[str, dict[int, WordResult]]]:
     """Read a file of ``ResultsFile``.
 
     Returns:
@@ -100,9 +100,9 @@ def read_results(path: str | Path) -> tuple[dict[str, Any], dict[str, dict[int, 
     return settings, readings
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, dict[int, Reading]], int]:
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, dict[int, WordResult]], int]:
     """Return settings, readings, and the number of bytes in complete lines."""
-    readings: dict[str, dict[int, Reading]] = defaultdict(dict)
+    readings: dict[str, dict[int, WordResult]] = defaultdict(dict)
     try:
         content = path.read_bytes()
         complete = content.rfind(b"\n") + 1
@@ -111,7 +111,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, dict[int, Reading]], in
         for line in lines:
             record = json.loads(line)
             name = record.pop("set")
-            reading = Reading(**record)
+            reading = WordResult(**record)
             readings[name][reading.index] = reading
     except OSError as error:
         raise DatasetError(f"{path}: cannot be opened ({error.strerror or error})") from error

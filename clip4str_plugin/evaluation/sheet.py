@@ -12,7 +12,7 @@ from clip4str_plugin.errors import ImageError
 
 if TYPE_CHECKING:
     from clip4str_plugin.data.datasets import WordDataset
-    from clip4str_plugin.evaluation.evaluate import Reading
+    from clip4str_plugin.evaluation.evaluate import WordResult
 
 __all__ = ["contact_sheet"]
 
@@ -22,7 +22,7 @@ _CROP = (224, 64)  # the most a crop takes of it
 _LABEL, _READ, _GROUND = (30, 30, 30), (190, 30, 30), (255, 255, 255)
 
 
-def contact_sheet(sets: Iterable[tuple[WordDataset, Sequence[Reading]]], count: int = 100) -> Image.Image:
+def contact_sheet(sets: Iterable[tuple[WordDataset, Sequence[WordResult]]], count: int = 100) -> Image.Image:
     """Draw the worst mistakes, row by row, the most confident first.
 
     Every cell shows the crop, below it the label (black), then what was read (red) with its confidence in percent.

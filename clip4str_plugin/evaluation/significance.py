@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clip4str_plugin.evaluation.evaluate import Reading
+from clip4str_plugin.evaluation.evaluate import WordResult
 
 __all__ = ["Comparison", "compare"]
 
@@ -40,7 +40,7 @@ class Comparison:
     ned_interval: tuple[float, float]
 
 
-def compare(first: Sequence[Reading], second: Sequence[Reading], resamples: int = 2000) -> Comparison:
+def compare(first: Sequence[WordResult], second: Sequence[WordResult], resamples: int = 2000) -> Comparison:
     """Compare two readers.
 
     McNemar's test looks at the words that only one of the two reads (Q. McNemar, Psychometrika 12, 1947; exact:
@@ -54,8 +54,8 @@ def compare(first: Sequence[Reading], second: Sequence[Reading], resamples: int 
     Raises:
         ValueError: there are no words, or they are not the same.
 
-    >>> a = [Reading("1", "one", "one", 1.0), Reading("2", "two", "tvvo", 1.0)]
-    >>> b = [Reading("1", "one", "one", 1.0), Reading("2", "two", "two", 1.0)]
+    >>> a = [WordResult("1", "one", "one", 1.0), WordResult("2", "two", "tvvo", 1.0)]
+    >>> b = [WordResult("1", "one", "one", 1.0), WordResult("2", "two", "two", 1.0)]
     >>> compare(a, b).only_second, compare(a, b).p_value
     (1, 1.0)
     """

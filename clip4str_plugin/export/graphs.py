@@ -174,8 +174,8 @@ class WholeGraph(nn.Module):
         beyond = index >= lengths[:, None]
         is_end = torch.arange(logits.shape[-1], device=memory.device) == self.model.tokenizer.eos_id
         # Finite, since ONNX post-processors take the softmax of everything.
-        blank = torch.where(is_end, 0.0, -1e4).to(logits.dtype)
-        return torch.where(beyond[..., None], blank, logits), lengths
+        end_scores = torch.where(is_end, 0.0, -1e4).to(logits.dtype)
+        return torch.where(beyond[..., None], end_scores, logits), lengths
 
     def _greedy(self, graph: DecoderGraph, memory: Tensor, begin: Tensor, lengths: Tensor | None) -> Tensor:
         """Decode until the longest of ``lengths`` is reached, or until every crop has predicted an end token."""

@@ -233,7 +233,7 @@ class CLIP4STR(nn.Module):
         corrected = self._correct(
             doubtful, memory[rows], select_rows(visual_memory, rows), search, refine_iters, complete
         )
-        return _replace_rows(read, rows, corrected, visual_search.blank)
+        return _replace_rows(read, rows, corrected, visual_search.end_logits)
 
     def _correct(
         self,
@@ -292,13 +292,13 @@ class CLIP4STR(nn.Module):
             )
 
 
-def _replace_rows(whole: Decoding, rows: Tensor, part: Decoding, blank: Callable[..., Tensor]) -> Decoding:
+def _replace_rows(whole: Decoding, rows: Tensor, part: Decoding, end_logits: Callable[..., Tensor]) -> Decoding:
     """Return a decoding of N crops in which some, (n,) int64, were read anew."""
 
     def logits(old: Tensor, new: Tensor) -> Tensor:
-        result = blank(len(old), max(old.shape[1], new.shape[1]), old)
+        result = end_logits(len(old), max(old.shape[1], new.shape[1]), old)
         result[:, : old.shape[1]] = old
-        result[rows] = blank(len(rows), result.shape[1], old)
+        result[rows] = end_logits(len(rows), result.shape[1], old)
         result[rows, : new.shape[1]] = new
         return result
 

@@ -61,7 +61,7 @@ class CLIP4STRConfig:
         raw_token_memory: the cross branch sees plain token embeddings instead of the text encoder's output.
         cls_eot_memory: the cross branch sees only the class token and the caption's end token.
         adapter: a parameter-efficient adapter between image tower and decoders: ``kind`` and its options (see
-            ``adaption.build_adapter``); None for none.
+            ``adaptation.build_adapter``); None for none.
 
     Raises:
         ValueError: a field is of a wrong type or out of range, or two do not fit each other.

@@ -9,9 +9,7 @@ from typing import Any
 
 __all__ = ["OWN_TOWERS", "check_config", "foreign_parts"]
 
-OWN_TOWERS = frozenset(
-    {"ppocr_v6_small", "ppocr_v6_small_rows", *(f"word_convstem_{width}" for width in (16, 64, 192, 256))}
-)
+OWN_TOWERS = frozenset({"ppocr_v6_small", "ppocr_v6_small_rows", *(f"word_convstem_{width}" for width in (16, 192))})
 """The image towers of this package, by their names in timm."""
 
 # Field -> smallest and largest value. Far above anything that was ever trained, and small enough to be built.

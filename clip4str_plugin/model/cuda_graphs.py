@@ -183,7 +183,7 @@ class _Size:
         visual, search = self.visual, self.visual.search
         self.tokens.fill_(search.bos_id)
         self.ended.copy_(self.is_idle)
-        visual.logits.copy_(search.blank(1, 1, visual.logits))
+        visual.logits.copy_(search.end_logits(1, 1, visual.logits))
         for start in range(0, self.positions, _STEPS):
             self._run(("steps", start), partial(self._steps, start))
             if self.flag:
@@ -299,7 +299,7 @@ class _Branch:
             (k.new_zeros(rows, k.shape[1], length, k.shape[3]), v.new_zeros(rows, v.shape[1], length, v.shape[3]))
             for k, v in pairs
         ]
-        self.logits = self.search.blank(rows, size.positions, image)
+        self.logits = self.search.end_logits(rows, size.positions, image)
         self.lengths = torch.zeros(rows, dtype=torch.long, device=image.device)
 
     def show_image(self, memory: Tensor) -> None:

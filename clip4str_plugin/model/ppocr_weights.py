@@ -42,7 +42,7 @@ def load_ppocr_weights(tower: PPOCRTower, path: str | Path) -> dict[str, Tensor]
         path: ONNX file.
 
     Returns:
-        the linear layer after the tower: "weight" (classes, 120) and "bias" (classes,), the blank first, then the
+        the linear layer after the tower: "weight" (classes, 120) and "bias" (classes,), CTC's blank first, then the
         characters the file names in its metadata.
 
     Raises:

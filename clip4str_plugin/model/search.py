@@ -71,7 +71,7 @@ class Search:
         n, device = len(memory[0][0]), memory[0][0].device
         own_lengths = lengths is None
         lengths = torch.full((n,), self.positions, device=device) if lengths is None else lengths
-        logits = self.blank(n, self.positions, memory[0][0])
+        logits = self.end_logits(n, self.positions, memory[0][0])
         rows = torch.arange(n, device=device)
         running = torch.ones(n, dtype=torch.bool, device=device)
         tokens = torch.full((n,), self.bos_id, device=device)
@@ -110,7 +110,7 @@ class Search:
             logits (N, L, C).
         """
         n, length = guess.shape
-        logits = self.blank(n, length, memory[0][0])
+        logits = self.end_logits(n, length, memory[0][0])
         rows = torch.arange(n, device=guess.device)
         first = True
         while len(rows):
@@ -121,7 +121,7 @@ class Search:
                 break
             rows, guess, memory = rows[left], better[left], select_rows(memory, left)
             if not first and len(left) > len(right):
-                logits[rows] = self.blank(len(rows), length, logits)
+                logits[rows] = self.end_logits(len(rows), length, logits)
                 rest, _ = self.greedy(memory, lengths[rows])
                 logits[rows, : rest.shape[1]] = rest
                 break
@@ -192,7 +192,7 @@ class Search:
 
         # Almost always the refined text ends where the first one did, or before.
         likely = min(int(visible.sum(1).max()) if len(tokens) else 0, self.positions)
-        refined = self.blank(len(tokens), self.positions, logits)
+        refined = self.end_logits(len(tokens), self.positions, logits)
         refined[:, :likely] = self._cloze(tokens, memory, visible, 0, likely)
         longer = (refined[:, :likely].argmax(-1) != self.eos_id).all(1).nonzero()[:, 0]
         if len(longer) and likely < self.positions:
@@ -213,7 +213,7 @@ class Search:
         logits = logits.float()  # autocast gives others
         return logits if self.forbidden is None else logits.masked_fill(self.forbidden, float("-inf"))
 
-    def blank(self, rows: int, positions: int, like: Tensor) -> Tensor:
+    def end_logits(self, rows: int, positions: int, like: Tensor) -> Tensor:
         """Return logits (N, T, C) of a certain end token."""
         shape = (rows, positions, self.decoder.head.out_features)
         logits = torch.full(shape, float("-inf"), device=like.device)
@@ -232,10 +232,10 @@ class Search:
         return torch.where(is_end.any(1), is_end.int().argmax(1) + 1, logits.shape[1])
 
     def _trim(self, logits: Tensor, lengths: Tensor) -> Tensor:
-        """Blank what lies beyond each crop's length, and drop what lies beyond the longest."""
+        """Write end tokens beyond each crop's length, and drop what lies beyond the longest."""
         return self.cut(logits[:, : int(lengths.max()) if len(lengths) else 0], lengths)
 
     def cut(self, logits: Tensor, lengths: Tensor) -> Tensor:
-        """Blank what lies beyond each crop's length."""
+        """Write end tokens beyond each crop's length."""
         beyond = torch.arange(logits.shape[1], device=logits.device) >= lengths[:, None]
-        return torch.where(beyond[..., None], self.blank(1, 1, logits), logits)
+        return torch.where(beyond[..., None], self.end_logits(1, 1, logits), logits)

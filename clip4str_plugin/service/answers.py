@@ -20,21 +20,21 @@ from clip4str_plugin.service.problems import RequestError
 if TYPE_CHECKING:
     from fastapi import Request
 
-    from clip4str_plugin.service.engine import Engine
+    from clip4str_plugin.service.job_queue import JobQueue
     from clip4str_plugin.service.uploads import Upload
 
 __all__ = ["answer"]
 
 
 async def answer(
-    request: Request, engine: Engine, uploads: list[Upload], format: str, dpi: float, preview: int, timeout: float
+    request: Request, job_queue: JobQueue, uploads: list[Upload], format: str, dpi: float, preview: int, timeout: float
 ) -> Response:
     """Read uploads and make the answer of what comes back.
 
     Args:
         request: whose body has been received.
-        engine: reads.
-        uploads: taken out of the list once the engine owns them.
+        job_queue: has the job read.
+        uploads: taken out of the list once the job owns them.
         format: see :class:`~clip4str_plugin.service.jobs.Job`.
         dpi: likewise.
         preview: likewise.
@@ -48,7 +48,7 @@ async def answer(
     deadline = loop.time() + timeout
     pieces: asyncio.Queue[Piece] = asyncio.Queue()
     job = Job(list(uploads), format, dpi, preview, lambda piece: _hand_over(loop, pieces, piece))
-    engine.submit(job)
+    job_queue.submit(job)
     uploads.clear()
     name = job.uploads[0].name
     handed_over = False
@@ -60,11 +60,11 @@ async def answer(
         if format != STREAMED:
             return Response(piece, 200, headers, MEDIA_TYPES[format])
         handed_over = True
-        lines = _lines(engine, job, piece or b"", pieces, deadline, name, timeout)
+        lines = _lines(job_queue, job, piece or b"", pieces, deadline, name, timeout)
         return StreamingResponse(lines, 200, headers, MEDIA_TYPES[format])
     finally:
         if not handed_over:
-            engine.cancel(job)
+            job_queue.cancel(job)
 
 
 def _hand_over(loop: asyncio.AbstractEventLoop, pieces: asyncio.Queue[Piece], piece: Piece) -> None:
@@ -101,7 +101,13 @@ async def _next(pieces: asyncio.Queue[Piece], deadline: float, name: str, timeou
 
 
 async def _lines(
-    engine: Engine, job: Job, piece: Piece, pieces: asyncio.Queue[Piece], deadline: float, name: str, timeout: float
+    job_queue: JobQueue,
+    job: Job,
+    piece: Piece,
+    pieces: asyncio.Queue[Piece],
+    deadline: float,
+    name: str,
+    timeout: float,
 ) -> AsyncIterator[bytes]:
     """The lines of the streamed format; what goes wrong in the middle is a line of its own."""
     try:
@@ -115,7 +121,7 @@ async def _lines(
         if isinstance(piece, RequestError):
             yield encode({"image": name, "error": piece.message}) + b"\n"
     finally:
-        engine.cancel(job)
+        job_queue.cancel(job)
 
 
 def _disposition(name: str, format: str) -> str:

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from clip4str_plugin import __version__
 from clip4str_plugin.service.answers import answer
-from clip4str_plugin.service.engine import Engine
+from clip4str_plugin.service.job_queue import JobQueue
 from clip4str_plugin.service.jobs import MEDIA_TYPES, STREAMED
 from clip4str_plugin.service.limits import Limits
 from clip4str_plugin.service.metrics import Metrics
@@ -63,21 +63,21 @@ def create_app(
         an ASGI application; its lifespan's end stops the threads that read.
     """
     metrics = Metrics()
-    engine = Engine(detector, recognizer, limits, metrics, **options)
+    job_queue = JobQueue(detector, recognizer, limits, metrics, **options)
     uploading = _Places(limits.queue + limits.workers)
     metrics.receiving.set_function(lambda: uploading.taken)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        await asyncio.get_running_loop().run_in_executor(None, engine.close)
+        await asyncio.get_running_loop().run_in_executor(None, job_queue.close)
 
     # The pages that FastAPI makes of the description load scripts from elsewhere: neither offline nor allowed here.
     app = FastAPI(
         title="clip4str", summary="Finds and reads the text in photos, scans and PDFs.", version=__version__,
         lifespan=lifespan, docs_url=None, redoc_url=None,
     )  # fmt: skip
-    app.state.engine = engine
+    app.state.job_queue = job_queue
     add_handlers(app)
     app.add_middleware(Shield, metrics=metrics, hosts=hosts)
 
@@ -97,22 +97,22 @@ def create_app(
         _check_query(request)
         if preview and format != STREAMED:
             raise RequestError(400, f"preview={preview} goes with format={STREAMED} only; leave it out")
-        engine.check_room()  # before the upload, which would be for nothing
+        job_queue.check_room()  # before the upload, which would be for nothing
         try:
             async with AsyncExitStack() as stack:
                 with uploading:
                     uploads = await stack.enter_async_context(receive(request, limits, name))
-                return await answer(request, engine, uploads, format, dpi, preview, limits.timeout)
+                return await answer(request, job_queue, uploads, format, dpi, preview, limits.timeout)
         except ClientDisconnect:
             return Response(status_code=499)
         except asyncio.CancelledError:
-            if engine.closed:  # the last seconds are over
+            if job_queue.closed:  # the last seconds are over
                 raise stopping() from None
             raise
 
     @app.get("/health", summary="Whether the service reads, and what it takes")
     async def health() -> JSONResponse:
-        reading, waiting = engine.counts()
+        reading, waiting = job_queue.counts()
         return JSONResponse({
             "status": "ok", "version": __version__, "detector": names[0], "model": names[1],
             "reading": reading, "waiting": waiting,

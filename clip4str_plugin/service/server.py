@@ -14,7 +14,7 @@ from clip4str_plugin.errors import Clip4StrError
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from clip4str_plugin.service.engine import Engine
+    from clip4str_plugin.service.job_queue import JobQueue
     from clip4str_plugin.service.limits import Limits
 
 __all__ = ["bind", "build_server"]
@@ -80,18 +80,18 @@ def build_server(app: FastAPI, limits: Limits, log_level: str = "warning") -> uv
         timeout_graceful_shutdown=_GRACE_SECONDS + _FAREWELL_SECONDS,
         server_header=False,
     )
-    return _Server(config, app.state.engine)
+    return _Server(config, app.state.job_queue)
 
 
 class _Server(uvicorn.Server):
     """Tells those who still wait when the service ends, instead of cutting them off."""
 
-    def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
+    def __init__(self, config: uvicorn.Config, job_queue: JobQueue) -> None:
         super().__init__(config)
-        self._engine = engine
+        self._job_queue = job_queue
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        alarm = asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._engine.stop)
+        alarm = asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._job_queue.stop)
         try:
             await super().shutdown(sockets)
         finally:

@@ -38,7 +38,7 @@ class ModelSource:
         config: fields of ``CLIP4STRConfig``: all of a new model, or those to change in ``start`` or ``clip``.
         copy_decoder: the cross-modal decoder starts as a copy of the visual one, which it otherwise takes long to
             catch up with.
-        adapter: parameter-efficient adaption: ``kind`` (one of ``adaption.ADAPTERS``, or ``"lora"``) and its options.
+        adapter: parameter-efficient adaptation: ``kind`` (one of ``adaptation.ADAPTERS``, or ``"lora"``), its options.
         freeze_image_layers: -1 freezes nothing (see ``optim.freeze``).
         freeze_text_layers: likewise in the text tower.
     """

@@ -107,7 +107,7 @@ class RecognizerTraining(pl.LightningModule):
         self._micro_batches = 0
 
     def _ctc_loss(self, memory: Tensor, labels: list[str]) -> Tensor:
-        """Align image tokens (N, M, D) and labels; the end token's class is the blank (Graves et al., 2006)."""
+        """Align image tokens (N, M, D) and labels; the end token's class is CTC's blank (Graves et al., 2006)."""
         log_probs = self.ctc_head(memory).float().log_softmax(-1).transpose(0, 1)  # M, N, C
         lengths = torch.tensor([len(label) for label in labels])
         targets = self.model.tokenizer.encode(labels)[:, 1:-1].to(memory.device)

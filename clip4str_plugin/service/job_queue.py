@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from clip4str_plugin.service.limits import Limits
     from clip4str_plugin.service.metrics import Metrics
 
-__all__ = ["Engine"]
+__all__ = ["JobQueue"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 _LATEST = 0.2
 
 
-class Engine:
+class JobQueue:
     """Reads a bounded number of requests at a time, lets a bounded number wait, and refuses the rest.
 
     Args:
@@ -72,7 +72,7 @@ class Engine:
         """Refuse what `submit` would refuse.
 
         Raises:
-            RequestError: 429 if too many wait already, 503 if the engine is closed.
+            RequestError: 429 if too many wait already, 503 if it takes no more jobs.
         """
         with self._lock:
             self._check_room()
@@ -89,7 +89,7 @@ class Engine:
             )
 
     def submit(self, job: Job) -> None:
-        """Let a job run when its turn comes; the engine closes its uploads.
+        """Let a job run when its turn comes; its uploads are closed afterwards.
 
         Raises:
             RequestError: as `check_room`; the job is not taken on.

@@ -21,6 +21,7 @@ from clip4str_plugin.evaluation.ablation import ABLATIONS, ablated
 from clip4str_plugin.evaluation.report import ablation_table, error_sheet, evaluation_table
 from clip4str_plugin.evaluation.results import ResultsFile, fingerprint, short_names
 from clip4str_plugin.model.published import PUBLISHED
+from clip4str_plugin.plugins import import_host
 
 if TYPE_CHECKING:
     from clip4str_plugin.data.datasets import WordDataset
@@ -81,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate; 1 if something could not be read, else 0."""
     if args.ablate is not None and (args.errors or args.plots):
         raise UsageError("--ablate goes neither with --errors nor with --plots: evaluate the variant of interest alone")
+    if args.plots:
+        import_host("matplotlib", "plots")  # rather than after everything was read
     sets = _open(args.paths)
     # The published tests reduce the captions to the charset of the test as well, which changes the readings.
     recognizer = options.build_recognizer(args, {"caption_charset": evaluation.CHARSETS[args.protocol]})

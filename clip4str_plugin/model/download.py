@@ -1,4 +1,8 @@
-"""Published checkpoints, fetched once into a cache: resumed, checked, and safe against other processes."""
+"""Published checkpoints, fetched once into a cache: resumed, checked, and safe against other processes.
+
+huggingface_hub would not replace this: it serves four of the eight models (the others are releases of GitHub and
+records of Zenodo), and it does not compare a file with the digits in its name.
+"""
 
 from __future__ import annotations
 

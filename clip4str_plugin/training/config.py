@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from clip4str_plugin.errors import Clip4StrError
 
@@ -191,6 +191,9 @@ class RunConfig:
 class TrainingConfig:
     """Everything a training needs but the folder it writes to."""
 
+    # For the sections, too: no unknown fields, and no numbers that are none.
+    __pydantic_config__: ClassVar = {"extra": "forbid", "allow_inf_nan": False}
+
     model: ModelSource = field(default_factory=ModelSource)
     data: DataConfig = field(default_factory=DataConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -226,13 +229,7 @@ def load_config(source: str | Path, overrides: list[str] | None = None) -> Train
         raise Clip4StrError(f"{path}: is not YAML ({e})") from None
     except OSError as e:
         raise Clip4StrError(f"{path}: cannot be read ({e.strerror or e})") from None
-    known = {f.name: f.default_factory for f in dataclasses.fields(TrainingConfig)}
-    sections = {}
-    for name, fields in values.items():
-        if name not in known:
-            raise Clip4StrError(f"{path}: unknown section {name!r}; known are {', '.join(known)}")
-        sections[name] = _section(path, name, known[name](), fields)  # type: ignore[operator]
-    return TrainingConfig(**sections)
+    return _checked(path, values)
 
 
 def available_configs() -> list[str]:
@@ -267,31 +264,25 @@ def _override(values: dict[str, Any], change: str, parse: Callable[[str], Any]) 
     fields[name] = parse(value)
 
 
-def _section(path: Path, section: str, default: Any, values: Any) -> Any:
-    """Return a section with some fields changed, each of the type its default has."""
-    if values is None:
-        return default
-    if not isinstance(values, dict):
-        raise Clip4StrError(f"{path}: section {section!r} needs fields, not {values!r}")
-    known = [f.name for f in dataclasses.fields(default)]
-    if unknown := sorted(set(map(str, values)) - set(known)):
-        raise Clip4StrError(f"{path}: unknown field(s) {unknown} in {section!r}; known are {', '.join(known)}")
-    checked = {}
-    for name, value in values.items():
-        usual = getattr(default, name)
-        if usual is None:
-            right = value is None or isinstance(value, str)
-        elif isinstance(usual, bool) or not isinstance(usual, int | float):
-            right = isinstance(value, type(usual))
-        else:
-            # YAML reads 1e-3 as text: it wants a point in a number.
-            try:
-                value = type(usual)(value)
-                right = not isinstance(values[name], bool) and float(values[name]) == value
-            except (TypeError, ValueError, OverflowError):
-                right = False
-        if not right:
-            wanted = "text" if usual is None else type(usual).__name__
-            raise Clip4StrError(f"{path}: {section}.{name} is {values[name]!r}; it has to be of type {wanted}")
-        checked[name] = value
-    return dataclasses.replace(default, **checked)
+def _checked(path: Path, values: dict[str, Any]) -> TrainingConfig:
+    """Return the configuration with these values; every one has to be of its field's type, those in lists as well."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        config = TypeAdapter(TrainingConfig).validate_python({k: v for k, v in values.items() if v is not None})
+    except ValidationError as error:
+        raise Clip4StrError("\n".join(f"{path}: {_told(wrong)}" for wrong in error.errors())) from None
+    for section, fields in values.items():
+        for name, value in (fields or {}).items():  # pydantic takes true for 1
+            if isinstance(value, bool) and not isinstance(getattr(getattr(config, section), name), bool):
+                raise Clip4StrError(f"{path}: {section}.{name} is {value}: Input should be a number")
+    return config
+
+
+def _told(wrong: Any) -> str:
+    """Say what one of pydantic's errors is about."""
+    *sections, name = wrong["loc"]
+    if wrong["type"] != "unexpected_keyword_argument":
+        return f"{'.'.join(map(str, wrong['loc']))} is {wrong['input']!r}: {wrong['msg']}"
+    known = dataclasses.fields(getattr(TrainingConfig(), sections[0]) if sections else TrainingConfig)
+    return f"unknown {'field' if sections else 'section'} {name!r}; known are {', '.join(f.name for f in known)}"

@@ -15,17 +15,17 @@ from importlib import import_module
 __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
-    "read": ("clip4str_plugin.cli.read", "find the text in photos, scans and PDFs, and read it"),
-    "recognize": ("clip4str_plugin.cli.recognize", "read images that hold one word each"),
-    "serve": ("clip4str_plugin.cli.serve", "offer reading as a web page and an HTTP service"),
+    "read": ("clip4str_plugin.cli.read", "find and read the text in photos, scans and PDFs"),
+    "recognize": ("clip4str_plugin.cli.recognize", "read images of single words"),
+    "serve": ("clip4str_plugin.cli.serve", "start a web page and an HTTP service for reading"),
     "evaluate": ("clip4str_plugin.cli.evaluate", "measure word accuracy on labelled data sets"),
     "train": ("clip4str_plugin.cli.train", "train or fine-tune a model"),
-    "data": ("clip4str_plugin.cli.data", "check, split and convert sets of labelled crops"),
+    "data": ("clip4str_plugin.cli.data", "check, split, convert and extend sets of labelled crops"),
     "compare": ("clip4str_plugin.cli.compare", "test whether one model reads better than another"),
-    "plot": ("clip4str_plugin.cli.plot", "draw learning curves, reliability of confidences, accuracy against coverage"),
-    "attention": ("clip4str_plugin.cli.attention", "draw where the decoders look while they read a word"),
-    "export": ("clip4str_plugin.cli.export", "write a model for ONNX Runtime, OnnxTR or torch.export"),
-    "bench": ("clip4str_plugin.cli.bench", "measure how fast this machine reads, beside other recognizers"),
+    "plot": ("clip4str_plugin.cli.plot", "draw learning curves, reliability diagrams and coverage curves"),
+    "attention": ("clip4str_plugin.cli.attention", "draw where the decoders look when they read a word"),
+    "export": ("clip4str_plugin.cli.export", "export a model to ONNX Runtime, OnnxTR or torch.export"),
+    "bench": ("clip4str_plugin.cli.bench", "measure the speed on this machine, next to other recognizers"),
     "models": ("clip4str_plugin.cli.models", "list available models"),
     "plugins": ("clip4str_plugin.cli.plugins", "list available detectors and hosts, and whether they work"),
 }
@@ -84,6 +84,6 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         if name == wanted:
             module = import_module(module_name)
             module.add_arguments(command)
-            command.add_argument("--verbose", action="store_true", help="say on standard error what is passed over")
+            command.add_argument("--verbose", action="store_true", help="log warnings and details to standard error")
             command.set_defaults(run=module.run)
     return parser.parse_args(arguments)

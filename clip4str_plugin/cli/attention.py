@@ -22,12 +22,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_input_arguments(parser)
     options.add_model_arguments(parser)
     parser.add_argument(
-        "--output", default=".", metavar="DIR", help="where the pictures NAME.attention.png go (default: here)"
+        "--output",
+        default=".",
+        metavar="DIR",
+        help="folder for the pictures NAME.attention.png (default: the current one)",
     )
     parser.add_argument(
-        "--refine-iters", type=options.not_negative, metavar="N", help="refinements (default: the model's)"
+        "--refine-iters", type=options.not_negative, metavar="N", help="number of refinements (default: the model's)"
     )
-    parser.add_argument("--height", type=options.positive, default=96, metavar="N", help="of a crop (default: 96)")
+    parser.add_argument(
+        "--height", type=options.positive, default=96, metavar="N", help="height of a crop in the picture (default: 96)"
+    )
     parser.add_argument("--branch", choices=["both", "visual", "cross"], default="both", help="(default: %(default)s)")
     parser.set_defaults(precision="fp32")
 

@@ -84,28 +84,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from clip4str_plugin.cli.options import positive, threads
 
     parser.add_argument("--model", default="tiny", metavar="NAME|FILE", help="(default: %(default)s)")
-    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, ... (default: cuda where there is one)")
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, ... (default: the GPU if there is one)")
     parser.add_argument(
         "--precision",
         nargs="+",
         choices=["fp32", "bf16", "int8", "auto"],
         default=["fp32", "bf16"],
-        help="each is measured (default: fp32 bf16)",
+        help="number formats to measure (default: fp32 bf16)",
     )
     parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--threads", type=threads, metavar="N", help="CPU threads (default: one a core)")
+    parser.add_argument("--threads", type=threads, metavar="N", help="CPU threads (default: one per core)")
     parser.add_argument(
         "--peers",
         nargs="*",
         default=["rapidocr"],
         metavar="NAME",
-        help="others on the same crops: rapidocr, doctr:parseq, doctr:vitstr_base, doctr:crnn_vgg16_bn "
+        help="other recognizers to measure: rapidocr, doctr:parseq, doctr:vitstr_base, doctr:crnn_vgg16_bn "
         "(default: rapidocr)",
     )
     parser.add_argument("--crops", metavar="DIR", help="data set of word crops (default: rendered words)")
     parser.add_argument("--pages", nargs="+", metavar="PATH", help="also read these pages, with and without RapidOCR")
-    parser.add_argument("--count", type=positive, default=64, metavar="N", help="crops a round (default: %(default)s)")
-    parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="turns of each (default: %(default)s)")
+    parser.add_argument(
+        "--count", type=positive, default=64, metavar="N", help="crops per round (default: %(default)s)"
+    )
+    parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="rounds (default: %(default)s)")
     parser.add_argument("--format", choices=["text", "json"], default="text", help="(default: %(default)s)")
 
 

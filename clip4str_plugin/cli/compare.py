@@ -15,7 +15,7 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the sub-command."""
     parser.add_argument("first", metavar="FIRST", help="file written by `clip4str evaluate --results`")
-    parser.add_argument("second", metavar="SECOND", help="another, of the same sets and charset")
+    parser.add_argument("second", metavar="SECOND", help="another one for the same sets and charset")
     parser.add_argument("--format", choices=["text", "json"], default="text", help="(default: %(default)s)")
 
 

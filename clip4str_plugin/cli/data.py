@@ -14,19 +14,27 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the sub-command."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    check = actions.add_parser("check", help="tell what is wrong with sets; status 1 if a training should not use one")
+    check = actions.add_parser("check", help="report problems of sets; exit status 1 if one is unfit for training")
     check.add_argument("paths", nargs="+", metavar="PATH", help="folder with labels.tsv, or with LMDB sets below")
-    check.add_argument("--charset", metavar="TEXT", help="characters of the labels; the 94 of ASCII if not given")
-    check.add_argument("--max-length", type=int, default=25, help="longest label in characters")
+    check.add_argument("--charset", metavar="TEXT", help="characters of the labels (default: the 94 of ASCII)")
     check.add_argument(
-        "--against", action="append", default=[], metavar="PATH", help="test set whose images must not be in the others"
+        "--max-length", type=int, default=25, metavar="N", help="longest label in characters (default: %(default)s)"
+    )
+    check.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="test set whose images must not occur in the others",
     )
     check.add_argument("--format", choices=["text", "json"], default="text")
-    convert = actions.add_parser("convert", help="turn a folder with labels.tsv into an LMDB set, or back")
+    convert = actions.add_parser("convert", help="convert a folder with labels.tsv to an LMDB set, or back")
     convert.add_argument("source", metavar="SOURCE")
     convert.add_argument("target", metavar="TARGET", help="new folder")
     convert.add_argument("--to", choices=["lmdb", "folder"], required=True)
-    split = actions.add_parser("split", help="split a set into a part to train on and a held-out part, by their names")
+    split = actions.add_parser(
+        "split", help="split a set into a training part and a held-out part, by a hash of the names"
+    )
     split.add_argument("source", metavar="SET", help="folder with labels.tsv, or with LMDB sets below")
     split.add_argument("--into", nargs=2, required=True, metavar=("TRAIN", "HELD_OUT"), help="new folders")
     split.add_argument(
@@ -35,24 +43,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     split.add_argument(
         "--group",
         metavar="REGEX",
-        help=r"keep samples together in whose names this (or its first group) matches the same text, for example "
-        r"'(\d+)_\d+\.png$' for the words of one photo",
+        help=r"keep samples together whose names match with the same text (of the first group, if there is one), for "
+        r"example '(\d+)_\d+\.png$' for the words of one photo",
     )
     relabel = actions.add_parser(
-        "relabel", help="copy a set with labels completed: case and punctuation as read, words on end laid down"
+        "relabel",
+        help="copy a set and complete its labels: case and punctuation as a model reads them, vertical words turned",
     )
     relabel.add_argument("source", metavar="SET", help="folder with labels.tsv, or with LMDB sets below")
     relabel.add_argument("target", metavar="TARGET", help="new folder")
-    relabel.add_argument("--model", default="tiny", metavar="NAME|FILE", help="what reads (default: %(default)s)")
-    parts = actions.add_parser("parts", help="cut words between their letters, for more crops to train on")
+    relabel.add_argument("--model", default="tiny", metavar="NAME|FILE", help="model that reads (default: %(default)s)")
+    parts = actions.add_parser("parts", help="cut words between letters to get more training crops")
     parts.add_argument("source", metavar="SET", help="folder with labels.tsv, or with LMDB sets below")
     parts.add_argument("target", metavar="TARGET", help="new folder")
-    parts.add_argument("--count", type=positive, default=3, metavar="N", help="parts of a word (default: %(default)s)")
-    parts.add_argument("--seed", type=int, default=0, help="of the choice of parts (default: %(default)s)")
-    render = actions.add_parser("render", help="write a set of the synthetic words that trainings are fed")
+    parts.add_argument("--count", type=positive, default=3, metavar="N", help="parts per word (default: %(default)s)")
+    parts.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
+    render = actions.add_parser("render", help="write a set of rendered words like those that trainings use")
     render.add_argument("target", metavar="TARGET", help="new folder")
-    render.add_argument("--count", type=positive, default=1000, metavar="N", help="words (default: %(default)s)")
-    render.add_argument("--seed", type=int, default=0, help="names the words (default: %(default)s)")
+    render.add_argument(
+        "--count", type=positive, default=1000, metavar="N", help="number of words (default: %(default)s)"
+    )
+    render.add_argument(
+        "--seed", type=int, default=0, help="random seed; the same seed gives the same words (default: %(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -54,17 +54,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="published model whose accuracies stand beside (default: the model, if it is one)",
     )
-    parser.add_argument("--results", metavar="FILE", help="keep every reading (JSON lines); run again to resume")
+    parser.add_argument("--results", metavar="FILE", help="save every result as JSON lines; run again to resume")
     parser.add_argument(
         "--errors",
         metavar="FILE",
-        help="write misread words: all with pictures if FILE ends in .html, the hundred worst as one picture if in "
-        ".jpg or .png, else image, label, text, confidence (TSV)",
+        help="write misread words: a .html file has all with pictures, a .jpg or .png the hundred worst, "
+        "any other a TSV of image, label, text and confidence",
     )
     parser.add_argument(
         "--plots",
         metavar="DIR",
-        help="write reliability.svg and coverage.svg: are confidences honest, and what does refusing words gain",
+        help="write reliability.svg and coverage.svg: how well confidences are calibrated, and how accuracy rises when "
+        "doubtful words are refused (extra: plots)",
     )
     parser.add_argument(
         "--ablate",

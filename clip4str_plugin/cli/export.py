@@ -10,24 +10,23 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the sub-command."""
-    parser.add_argument("model", metavar="NAME|FILE", help="see `clip4str models`")
+    parser.add_argument("model", metavar="NAME|FILE", help="a model, see `clip4str models`, or a weight file")
     parser.add_argument("--allow-hub", action="store_true", help="as for `clip4str read`")
-    parser.add_argument("--output", "-o", required=True, metavar="PATH", help="folder, for onnxtr a file")
+    parser.add_argument("--output", "-o", required=True, metavar="PATH", help="a new folder; a file for onnxtr")
     parser.add_argument(
         "--format",
         choices=["onnx", "reader", "onnxtr", "torch"],
         default="onnx",
-        help="onnx: graphs with a reader that needs ONNX Runtime and NumPy; reader: what every command takes as "
-        "--model and reads without PyTorch; onnxtr: one graph in docTR's class order; torch: torch.export programs "
-        "(default: %(default)s)",
+        help="onnx: graphs and a reader that needs ONNX Runtime and NumPy only; reader: a folder for --model that is "
+        "read without PyTorch; onnxtr: one graph for OnnxTR; torch: torch.export programs (default: %(default)s)",
     )
     parser.add_argument("--half", action="store_true", help="reader only: store the weights in float16")
-    parser.add_argument("--refine-iters", type=int, metavar="N", help="refinements (default: the model's)")
+    parser.add_argument("--refine-iters", type=int, metavar="N", help="number of refinements (default: the model's)")
     parser.add_argument(
         "--branch",
         choices=["cross", "visual"],
         default="cross",
-        help="onnxtr only: visual leaves the text encoder out (default: %(default)s)",
+        help="onnxtr only: visual leaves out the text encoder (default: %(default)s)",
     )
 
 

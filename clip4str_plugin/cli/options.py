@@ -8,11 +8,11 @@ import inspect
 import os
 import sys
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from clip4str_plugin.cli import UsageError
 from clip4str_plugin.errors import Clip4StrError
-from clip4str_plugin.options import RecognizerOptions
+from clip4str_plugin.options import Precision, RecognizerOptions
 
 if TYPE_CHECKING:
     from clip4str_plugin.reading.detectors import Detector
@@ -61,21 +61,25 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the paths and how they are read."""
     from clip4str_plugin.io.images import MAX_PIXELS, PDF_DPI
 
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="image, PDF, or folder of them (or URL: --allow-url)")
+    parser.add_argument(
+        "paths", nargs="+", metavar="PATH", help="an image, a PDF, or a folder of them; a URL with --allow-url"
+    )
     group = parser.add_argument_group("input")
-    group.add_argument("--recursive", action="store_true", help="search folders within folders too")
+    group.add_argument("--recursive", action="store_true", help="read subfolders too")
     group.add_argument(
-        "--allow-url", action="store_true", help="fetch a PATH that is an http or https URL (100 MB, 60 s at most)"
+        "--allow-url",
+        action="store_true",
+        help="download a PATH that is an http or https URL (at most 100 MB and 60 s)",
     )
     group.add_argument(
         "--max-pixels",
         type=positive,
         default=MAX_PIXELS,
         metavar="N",
-        help="refuse larger pages (default: %(default)s)",
+        help="refuse pages with more pixels (default: %(default)s)",
     )
     group.add_argument(
-        "--dpi", type=positive, default=PDF_DPI, metavar="N", help="resolution for PDF pages (default: %(default)s)"
+        "--dpi", type=positive, default=PDF_DPI, metavar="N", help="resolution of PDF pages (default: %(default)s)"
     )
 
 
@@ -83,45 +87,48 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add which model reads, and how."""
     group = parser.add_argument_group("model")
     group.add_argument(
-        "--model", default="tiny", metavar="NAME|FILE", help="see `clip4str models` (default: %(default)s, built in)"
+        "--model",
+        default="tiny",
+        metavar="NAME|FILE",
+        help="name of a model, see `clip4str models`, or a weight file (default: %(default)s, built in)",
     )
     group.add_argument(
         "--allow-hub",
         action="store_true",
-        help="let the model's file name towers and tokenizers of timm and the Hugging Face hub, to be fetched",
+        help="allow a weight file to use encoders and tokenizers that are downloaded from timm or the Hugging Face hub",
     )
     group.add_argument(
-        "--device", default="auto", metavar="NAME", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)"
+        "--device", default="auto", metavar="NAME", help="cpu, cuda, cuda:1 ... (default: the GPU if there is one)"
     )
     group.add_argument(
         "--precision",
-        choices=["fp32", "bf16", "int8", "auto"],
+        choices=get_args(Precision),
         default="auto",
-        help="of the arithmetic; int8 is fastest and changes a few readings (default: %(default)s: bf16 for large "
-        "models where the machine computes in it, else fp32)",
+        help="number format to compute in; auto is bf16 for large models on machines that support it, else fp32; int8 "
+        "and fp8 change a few results (default: %(default)s)",
     )
     group.add_argument(
         "--early-exit",
         type=float,
         metavar="P",
-        help="approximate: words whose characters are all read with this probability at first sight, 0.99 say, are not "
-        "corrected by the second branch (default: all are)",
+        help="faster, approximate: skip the second branch for words whose characters all have this probability after "
+        "the first one, for example 0.99 (default: never skip)",
     )
     group.add_argument(
-        "--batch-size", type=positive, default=32, metavar="N", help="words read at a time (default: %(default)s)"
+        "--batch-size", type=positive, metavar="N", help="words in one batch (default: 32 on a CPU, 512 on a GPU)"
     )
-    group.add_argument("--threads", type=threads, metavar="N", help="CPU threads (default: one a core)")
+    group.add_argument("--threads", type=threads, metavar="N", help="CPU threads (default: one per core)")
     group.add_argument(
         "--confidence",
         choices=["product", "mean", "min", "geometric"],
         default="product",
-        help="how a word's follows from those of its characters (default: %(default)s)",
+        help="how to compute the confidence of a word from its characters (default: %(default)s)",
     )
 
 
 def add_charset_argument(parser: argparse.ArgumentParser) -> None:
     """Add the restriction of what may be read."""
-    parser.add_argument("--charset", metavar="CHARACTERS", help="read only these, for example 0123456789")
+    parser.add_argument("--charset", metavar="CHARACTERS", help="read these characters only, for example 0123456789")
 
 
 def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
@@ -131,15 +138,15 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
         "--detector",
         default="auto",
         metavar="NAME[:ARCH]",
-        help="see `clip4str plugins` (default: %(default)s: craft on photos, rapidocr on documents and where speed "
-        "counts most; both work offline)",
+        help="text detector, see `clip4str plugins` (default: %(default)s, which uses rapidocr, and craft as well on "
+        "photos; both work offline)",
     )
     group.add_argument(
         "--detector-option",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="passed on to the detector, for example max_side=4096; may be repeated",
+        help="option for the detector, for example max_side=4096; may be repeated",
     )
 
 

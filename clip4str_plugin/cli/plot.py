@@ -13,32 +13,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the sub-command."""
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
     for kind, summary in (
-        ("reliability", "accuracy against confidence: can confidences be taken as probabilities?"),
-        ("coverage", "accuracy of the most confident words against their share of all"),
+        ("reliability", "accuracy against confidence: how well confidences are calibrated"),
+        ("coverage", "accuracy of the most confident words against the share of words kept"),
     ):
         command = kinds.add_parser(kind, help=summary, description=summary)
         command.add_argument(
             "files",
             nargs="+",
             metavar="[NAME=]FILE",
-            help="written by `clip4str evaluate --results`; one file gives a line for each set, several one each",
+            help="written by `clip4str evaluate --results`; one file gives a line per set, several files a line each",
         )
         _add_output(command)
-    learning = kinds.add_parser("learning", help="validation accuracy of trainings against the samples seen")
+    learning = kinds.add_parser("learning", help="validation accuracy of trainings against samples seen")
     learning.add_argument(
         "trainings",
         nargs="+",
         metavar="[NAME=]DIR[,DIR...]",
-        help="output folder of a training; folders joined by commas are stages that follow each other",
+        help="output folder of a training; folders joined by commas are stages of one training",
     )
-    learning.add_argument("--metric", action="append", default=[], metavar="NAME", help="column of metrics.csv instead")
+    learning.add_argument(
+        "--metric",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="column of metrics.csv to draw instead of accuracies",
+    )
     learning.add_argument("--log", action="store_true", help="logarithmic axis of samples")
     _add_output(learning)
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", "-o", required=True, metavar="FILE.svg", help="the picture")
-    parser.add_argument("--title", metavar="TEXT", help="above the chart")
+    parser.add_argument("--output", "-o", required=True, metavar="FILE.svg", help="SVG file to write")
+    parser.add_argument("--title", metavar="TEXT", help="title of the chart")
 
 
 def run(args: argparse.Namespace) -> int:

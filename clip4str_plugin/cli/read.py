@@ -27,26 +27,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--orientation",
         choices=["off", "auto", "on"],
         default="auto",
-        help="read again in other directions: nothing, what is doubtful, everything (default: %(default)s)",
+        help="try other reading directions for no words, for doubtful ones, or for all (default: %(default)s)",
     )
     parser.add_argument(
         "--min-confidence",
         type=float,
         default=ReadOptions.min_confidence,
         metavar="P",
-        help="leave out words read less surely: most of them are no text (default: %(default)s; 0 keeps all)",
+        help="leave out words with a lower confidence; this removes most false detections (default: %(default)s; 0 "
+        "keeps all)",
     )
     parser.add_argument(
         "--keep-doubtful",
         action="store_true",
-        help="keep the words under --min-confidence, marked as doubtful in JSON, in place of leaving them out",
+        help="keep words under --min-confidence; JSON marks them as doubtful",
     )
     group = parser.add_argument_group("output")
     group.add_argument("--format", choices=FORMATS, default="text", help="(default: %(default)s)")
     group.add_argument(
-        "--output", metavar="PATH", help="file, or folder for a file an input (default: standard output)"
+        "--output", metavar="PATH", help="a file, or a folder that gets one file per input (default: standard output)"
     )
-    group.add_argument("--overlay", metavar="FOLDER", help="draw what was read and where, a picture a page")
+    group.add_argument("--overlay", metavar="FOLDER", help="write a picture of each page with the words drawn on it")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_charset_argument(parser)
     group = parser.add_argument_group("output")
     group.add_argument(
-        "--format", choices=["text", "jsonl"], default="text", help="one line an image (default: %(default)s)"
+        "--format", choices=["text", "jsonl"], default="text", help="one line per image (default: %(default)s)"
     )
     group.add_argument("--output", metavar="FILE", help="(default: standard output)")
 

@@ -13,38 +13,61 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the sub-command."""
     group = parser.add_argument_group("service")
     group.add_argument(
-        "--host", default="127.0.0.1", metavar="ADDRESS", help="0.0.0.0 for all networks (default: %(default)s)"
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="address to listen on; 0.0.0.0 is every network (default: %(default)s)",
     )
     group.add_argument(
         "--allow-host",
         action="append",
         default=[],
         metavar="NAME",
-        help="name under which browsers reach the service, that of a proxy say; may be repeated, * allows any (always "
-        "allowed: localhost, this machine's name, addresses in numbers)",
+        help="host name under which browsers may reach the service, for example that of a proxy; may be repeated, * "
+        "allows any (localhost, this machine's name and IP addresses always work)",
     )
-    group.add_argument("--port", type=int, default=8000, metavar="N", help="0 for a free one (default: %(default)s)")
+    group.add_argument("--port", type=int, default=8000, metavar="N", help="0 picks a free one (default: %(default)s)")
     group.add_argument(
-        "--max-upload", type=_size, default="25M", metavar="BYTES", help="of a request, K and M allowed (default: 25M)"
-    )
-    group.add_argument(
-        "--max-pixels", type=_size, default="50M", metavar="N", help="of a page, K and M allowed (default: 50M)"
-    )
-    group.add_argument(
-        "--max-pages", type=options.positive, default=30, metavar="N", help="of a request (default: %(default)s)"
+        "--max-upload",
+        type=_size,
+        default="25M",
+        metavar="BYTES",
+        help="size limit of a request, for example 500K or 25M (default: 25M)",
     )
     group.add_argument(
-        "--queue", type=int, default=16, metavar="N", help="requests that may wait; more are answered 429 (default: 16)"
+        "--max-pixels",
+        type=_size,
+        default="50M",
+        metavar="N",
+        help="pixel limit of a page, for example 50M (default: 50M)",
+    )
+    group.add_argument(
+        "--max-pages",
+        type=options.positive,
+        default=30,
+        metavar="N",
+        help="page limit of a request (default: %(default)s)",
+    )
+    group.add_argument(
+        "--queue",
+        type=int,
+        default=16,
+        metavar="N",
+        help="requests that may wait; further ones get status 429 (default: 16)",
     )
     group.add_argument(
         "--workers",
         type=options.positive,
         default=4,
         metavar="N",
-        help="requests read at the same time; their words share batches (default: %(default)s)",
+        help="requests read at the same time (default: %(default)s)",
     )
     group.add_argument(
-        "--timeout", type=float, default=120.0, metavar="SECONDS", help="for reading a request (default: %(default)g)"
+        "--timeout",
+        type=float,
+        default=120.0,
+        metavar="SECONDS",
+        help="time limit for reading a request (default: %(default)g)",
     )
     options.add_detector_arguments(parser)
     options.add_model_arguments(parser)

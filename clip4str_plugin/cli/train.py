@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         required=True,
         metavar="DIR",
-        help="receives checkpoints, logs and the final weights; a training found there goes on",
+        help="folder for checkpoints, logs and the final weights; a training found there is resumed",
     )
     parser.add_argument(
         "overrides", nargs="*", metavar="section.field=value", help="changes to the configuration, values in YAML"

@@ -6,7 +6,6 @@ every second pixel how central it is in a letter, and how central in the gap bet
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from clip4str_adapters._page_network import load_page_network
 from clip4str_plugin.errors import DetectorError, HostError
 
 __all__ = ["FILL", "PACKAGE", "STRIDE", "Network", "Precision", "bundled_weights", "load_network"]
@@ -72,9 +72,13 @@ def load_network(path: Path, precision: Precision = "auto", threads: int | None 
             from clip4str_adapters.craft_torch import load_craft
 
             model = load_craft(path)
-            maps = _in_openvino(_traced(model), precision, threads) if with_openvino else _in_torch(model)
+            maps = (
+                load_page_network(_traced(model), precision, threads, alike=False)
+                if with_openvino
+                else _in_torch(model)
+            )
         else:
-            maps = _in_openvino(path, precision, threads) if with_openvino else _in_onnxruntime(path, threads)
+            maps = load_page_network(path, precision, threads, alike=False)
         answer = maps(np.zeros((1, 3, STRIDE, STRIDE), np.float32))
     except DetectorError:
         raise
@@ -84,46 +88,13 @@ def load_network(path: Path, precision: Precision = "auto", threads: int | None 
         raise DetectorError(f"{path} holds no CRAFT network: it makes {answer.shape} of a picture of {STRIDE} pixels")
     levels = (np.arange(256, dtype=np.float32)[:, None] / 255 - _MEAN) / _STD
     table = levels.astype(np.float32)[None]
-    # One picture at a time keeps all cores busy, and its activations fill memory enough.
-    lock = threading.Lock()
 
     def network(picture: np.ndarray) -> np.ndarray:
         import cv2
 
-        batch = np.ascontiguousarray(cv2.LUT(picture, table).transpose(2, 0, 1)[None])
-        with lock:
-            return np.array(maps(batch)[0])
+        return maps(np.ascontiguousarray(cv2.LUT(picture, table).transpose(2, 0, 1)[None]))[0]
 
     return network
-
-
-def _in_openvino(graph: Any, precision: Precision, threads: int | None) -> Callable[[np.ndarray], np.ndarray]:
-    import openvino as ov
-
-    core = ov.Core()
-    has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    options: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": "bf16" if precision != "fp32" and has_bf16 else "f32",
-        "PERFORMANCE_HINT": "LATENCY",
-        # Pictures come in any size, and what is kept for each would add up.
-        "CPU_RUNTIME_CACHE_CAPACITY": 0,
-    }
-    if threads is not None:
-        options["INFERENCE_NUM_THREADS"] = threads
-    request = core.compile_model(graph, "CPU", options).create_infer_request()
-    return lambda batch: request.infer([batch], share_inputs=True)[0]
-
-
-def _in_onnxruntime(path: Path, threads: int | None) -> Callable[[np.ndarray], np.ndarray]:
-    from onnxruntime import InferenceSession, SessionOptions
-
-    options = SessionOptions()
-    options.enable_cpu_mem_arena = False  # it would keep the memory of the largest picture
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    session = InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    name, maps = session.get_inputs()[0].name, session.get_outputs()[0].name
-    return lambda batch: np.asarray(session.run([maps], {name: batch})[0])
 
 
 def _traced(model: Any) -> Any:

@@ -1,7 +1,10 @@
 """The RapidOCR adapter against the installed RapidOCR, on real pictures."""
 
 import socket
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from difflib import SequenceMatcher
 
 import cv2
@@ -17,7 +20,9 @@ from tests.host_helpers import PHOTOS, Reader, colour_reader, photo, real_reader
 
 rapidocr = pytest.importorskip("rapidocr")
 
+from clip4str_adapters import _page_network  # noqa: E402
 from clip4str_adapters.rapidocr import attach, detector, text_recognizer  # noqa: E402
+from clip4str_adapters.rapidocr_boxes import find_boxes  # noqa: E402
 
 QUIET = {"Global.log_level": "error", "Global.use_cls": False}
 
@@ -81,19 +86,53 @@ def test_agrees_with_rapidocr_itself(detect):
     assert np.median(matched) > 0.85
 
 
-def test_every_score_belongs_to_its_polygon(monkeypatch):
-    # RapidOCR's TextDetector sorts the boxes and leaves the scores as they were.
-    detect = detector()
-    raw = []
-    postprocess = detect.network.postprocess_op
-    monkeypatch.setattr(detect.network, "postprocess_op", lambda *args: raw.append(postprocess(*args)) or raw[-1])
-    (found,) = detect([photo("printed_page.png")])
-    (boxes, scores) = raw[0]
-    assert len(set(scores)) > 3
-    centres = np.array([box.mean(axis=0) / 8 for box in boxes])
-    for polygon, score in zip(found.polygons, found.scores):
-        nearest = np.abs(centres - polygon.mean(axis=0)).sum(axis=1).argmin()
-        assert score == pytest.approx(scores[nearest])
+@pytest.mark.parametrize("options", [{}, {"score_mode": "slow", "use_dilation": False, "unclip_ratio": 2.2}])
+def test_boxes_and_scores_are_those_of_rapidocr(detect, options):
+    from rapidocr.ch_ppocr_det.utils import DBPostProcess
+
+    settings = replace(detect.network.settings, **options)
+    theirs = DBPostProcess(**asdict(settings))
+    text_map = detect.see(photo("printed_page.png")).padded
+    boxes, scores = find_boxes(text_map[0, 0], settings)
+    fine = 8  # they round to whole pixels
+    rows, columns = text_map.shape[2:]
+    their_boxes, their_scores = theirs(text_map, (rows * fine, columns * fine))
+    assert len(boxes) == len(their_boxes) > 5
+    assert sorted(scores) == pytest.approx(sorted(their_scores))
+    their_centres = np.array([box.mean(axis=0) / fine for box in their_boxes])
+    for box, score in zip(np.clip(boxes, 0, (columns, rows)), scores):
+        away = np.abs(their_centres - box.mean(axis=0)).max(axis=1)
+        assert away.min() < 0.2
+        assert score == pytest.approx(their_scores[away.argmin()])
+
+
+def test_it_settles_for_all_sizes_when_a_second_one_comes(detect):
+    page, boxes = word_page()
+    small = cv2.resize(page, None, fx=0.9, fy=0.7)
+    fresh = detector(threads=1)
+    for shown in (page, small, page):
+        (found,), (known,) = fresh([shown]), detect([shown])
+        assert len(found) == len(boxes)
+        np.testing.assert_allclose(found.polygons, known.polygons, atol=0.1)
+
+
+def test_without_openvino_it_finds_the_same(detect, monkeypatch):
+    monkeypatch.setattr(_page_network, "find_spec", lambda name: None)
+    page = photo("printed_page.png")
+    (found,), (known,) = detector(threads=1)([page]), detect([page])
+    np.testing.assert_allclose(found.polygons, known.polygons, atol=0.5)
+
+
+def test_the_bundled_network_needs_no_import_of_rapidocr():
+    code = "import sys; from clip4str_adapters.rapidocr import detector; detector(); print('rapidocr' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
+
+
+def test_networks_that_rapidocr_loads_find_the_same(detect):
+    page, _ = word_page()
+    (found,) = detector(engine_type=rapidocr.EngineType.ONNXRUNTIME)([page])
+    np.testing.assert_allclose(found.polygons, detect([page])[0].polygons, atol=0.5)
 
 
 def test_first_corner_is_the_top_left_of_the_text(detect):
@@ -141,14 +180,14 @@ def test_threads_get_what_a_single_caller_gets(detect):
 def test_options_reach_rapidocr():
     strict = detector(box_thresh=0.99)
     assert len(strict([word_page()[0]])[0]) == 0
-    assert detector(unclip_ratio=2.5).network.postprocess_op.unclip_ratio == 2.5
+    assert detector(unclip_ratio=2.5).network.settings.unclip_ratio == 2.5
 
 
-def test_max_side_bounds_what_the_network_sees(monkeypatch):
+def test_max_side_bounds_what_the_network_sees():
     small = detector(min_side=320, max_side=640)
     seen = []
-    session = small.network.session
-    monkeypatch.setattr(small.network, "session", lambda batch: seen.append(batch.shape) or session(batch))
+    run = small.network.run
+    small.network = replace(small.network, run=lambda batch: seen.append(batch.shape) or run(batch))
     page, boxes = word_page(4)
     (found,) = small([page])
     assert max(seen[0]) <= 640

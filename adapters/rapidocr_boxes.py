@@ -1,0 +1,88 @@
+"""Boxes of text from the maps of "Differentiable Binarization" networks (Liao et al., AAAI 2020)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+__all__ = ["BoxSettings", "find_boxes"]
+
+# Boxes with a shorter side than this, in points of the map, are noise, and grown ones with one shorter than the second.
+_SHORTEST, _SHORTEST_GROWN = 3, 5
+
+
+@dataclass(frozen=True)
+class BoxSettings:
+    """How boxes are taken from a map; the names are those of RapidOCR's configuration.
+
+    Attributes:
+        thresh: a point above this is text.
+        box_thresh: the mean that a box must have within.
+        max_candidates: so many spots of text are looked at.
+        unclip_ratio: boxes of the inner part of text are grown by this times their area over their circumference.
+        use_dilation: join spots that are a point apart.
+        score_mode: take the mean within the box, "fast", or within the outline of the spot, "slow".
+    """
+
+    thresh: float = 0.3
+    box_thresh: float = 0.5
+    max_candidates: int = 1000
+    unclip_ratio: float = 1.6
+    use_dilation: bool = True
+    score_mode: Literal["fast", "slow"] = "fast"
+
+
+def find_boxes(text_map: np.ndarray, settings: BoxSettings) -> tuple[np.ndarray, np.ndarray]:
+    """Find the boxes of a map.
+
+    Args:
+        text_map: (h, w) float32 in [0, 1], how likely a point is in the inner part of text.
+        settings: see there.
+
+    Returns:
+        (N, 4, 2) float32 corners in points of the map, which may lie beyond its border, and (N,) float32 means.
+    """
+    import cv2
+
+    is_text: np.ndarray = (text_map > settings.thresh).astype(np.uint8)
+    if settings.use_dilation:
+        is_text = cv2.dilate(is_text, np.ones((2, 2), np.uint8))
+    outlines, _ = cv2.findContours(is_text, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
+    boxes, scores = [], []
+    for outline in outlines[: settings.max_candidates]:
+        inner = cv2.minAreaRect(outline)
+        if min(inner[1]) < _SHORTEST:
+            continue
+        corners = cv2.boxPoints(inner)
+        score = _mean_within(text_map, outline[:, 0] if settings.score_mode == "slow" else corners)
+        if score < settings.box_thresh:
+            continue
+        grown = cv2.minAreaRect(_grown(corners, settings.unclip_ratio))
+        if min(grown[1]) >= _SHORTEST_GROWN:
+            boxes.append(cv2.boxPoints(grown))
+            scores.append(score)
+    return np.array(boxes, np.float32).reshape(-1, 4, 2), np.array(scores, np.float32)
+
+
+def _mean_within(text_map: np.ndarray, polygon: np.ndarray) -> float:
+    import cv2
+
+    far = np.array(text_map.shape[::-1]) - 1
+    low = np.clip(np.floor(polygon.min(axis=0)), 0, far).astype(int)
+    high = np.clip(np.ceil(polygon.max(axis=0)), 0, far).astype(int)
+    window = text_map[low[1] : high[1] + 1, low[0] : high[0] + 1]
+    mask = np.zeros(window.shape, np.uint8)
+    cv2.fillPoly(mask, [(polygon - low.astype(np.float32)).astype(np.int32)], 1)
+    return cv2.mean(window, mask)[0]
+
+
+def _grown(corners: np.ndarray, ratio: float) -> np.ndarray:
+    """Move the sides of a rectangle outwards, and round its corners."""
+    import cv2
+    import pyclipper
+
+    offset = pyclipper.PyclipperOffset()
+    offset.AddPath(corners, pyclipper.JT_ROUND, pyclipper.ET_CLOSEDPOLYGON)
+    return np.array(offset.Execute(cv2.contourArea(corners) * ratio / cv2.arcLength(corners, True))[0], np.int32)

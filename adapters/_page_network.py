@@ -4,51 +4,55 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 __all__ = ["PageNetwork", "load_page_network"]
 
-PageNetwork: TypeAlias = Callable[[np.ndarray], np.ndarray]
-"""(1, 3, H, W) float32 to the network's first output; several threads may call it."""
+
+class PageNetwork(Protocol):
+    """A network with one input, a picture; several threads may call it."""
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        """Run it on (1, 3, H, W) float32 and return its first output."""
+        ...
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of what it returns for an input of this shape."""
+        ...
 
 
 def load_page_network(
-    graph: Any,
-    precision: Literal["auto", "fp32", "bf16"] = "fp32",
-    threads: int | None = None,
-    alike: bool = True,
+    source: Any, precision: Literal["auto", "fp32", "bf16"] = "fp32", threads: int | None = None
 ) -> PageNetwork:
     """Load a network for pictures of any size.
 
     Args:
-        graph: the path of an ONNX file; or a graph of OpenVINO's, where that is installed.
+        source: the path of an ONNX file; or a graph of OpenVINO's, where that is installed.
         precision: in OpenVINO; "auto" and "bf16" are bfloat16 where the processor has it.
         threads: CPU threads, None for one a core.
-        alike: the pictures may all have one size.
     """
     if find_spec("openvino") is None:
-        return _InOnnxRuntime(Path(graph), threads)
-    return _InOpenVino(graph, precision, threads, alike)
+        return _InOnnxRuntime(Path(source), threads)
+    return _InOpenVino(source, precision, threads)
 
 
 class _InOpenVino:
     """One graph for the size of the first picture alone, from the second size on one for all sizes.
 
-    The first starts in half the time and, knowing its size, uses its memory again: many users have one picture, or
-    scans of one size. Making a graph for every size would take as long as the pictures themselves.
+    The first starts sooner and, knowing its size, uses its memory again: many users have one picture, or scans of one
+    size. Making a graph for every size would take as long as small pictures themselves.
     """
 
-    def __init__(self, graph: Any, precision: str, threads: int | None, alike: bool) -> None:
+    def __init__(self, source: Any, precision: str, threads: int | None) -> None:
         import openvino as ov
 
         self._core = ov.Core()
-        self._graph = self._core.read_model(graph) if isinstance(graph, (str, os.PathLike)) else graph
-        self._any_size = self._graph.input(0).get_partial_shape()
+        self._source = source
+        self._graph = self._read()
         has_bf16 = precision != "fp32" and "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self._options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": "bf16" if has_bf16 else "f32",
@@ -58,24 +62,38 @@ class _InOpenVino:
         }
         if threads is not None:
             self._options["INFERENCE_NUM_THREADS"] = threads
-        self._size: Any = None
-        self._request = None if alike else self._compile(self._any_size)
+        self._request: Any = None
+        self._size: tuple[int, ...] | None = None
         # One page at a time keeps all cores busy, and its activations fill memory enough.
         self._lock = threading.Lock()
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         with self._lock:
             if self._request is None:
+                self._graph.reshape(list(batch.shape))
+                self._compile()
                 self._size = batch.shape
-                self._request = self._compile(list(batch.shape))
             elif self._size not in (None, batch.shape):
-                self._size = self._request = None  # the old graph goes before the new one comes
-                self._request = self._compile(self._any_size)
+                self._request = self._size = None  # the old one goes before the new one comes
+                self._graph = self._read()
+                self._compile()
             return self._request.infer([batch], share_inputs=True)[0]
 
-    def _compile(self, size: Any) -> Any:
-        self._graph.reshape(size)
-        return self._core.compile_model(self._graph, "CPU", self._options).create_infer_request()
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        with self._lock:
+            graph = self._graph or self._read()
+            any_size = graph.input(0).get_partial_shape()
+            graph.reshape(list(shape))
+            answer = tuple(graph.output(0).get_shape())
+            graph.reshape(any_size)
+            return answer
+
+    def _read(self) -> Any:
+        return self._core.read_model(self._source) if isinstance(self._source, Path) else self._source.clone()
+
+    def _compile(self) -> None:
+        self._request = self._core.compile_model(self._graph, "CPU", self._options).create_infer_request()
+        self._graph = None  # its weights have been copied
 
 
 class _InOnnxRuntime:
@@ -93,3 +111,6 @@ class _InOnnxRuntime:
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         return np.asarray(self._session.run([self._output], {self._input: batch})[0])
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return self(np.zeros(shape, np.float32)).shape

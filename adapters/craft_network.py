@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from clip4str_adapters._page_network import load_page_network
+from clip4str_adapters._page_network import PageNetwork, load_page_network
 from clip4str_plugin.errors import DetectorError, HostError
 
 __all__ = ["FILL", "PACKAGE", "STRIDE", "Network", "Precision", "bundled_weights", "load_network"]
@@ -67,25 +67,22 @@ def load_network(path: Path, precision: Precision = "auto", threads: int | None 
     with_openvino = find_spec("openvino") is not None
     if precision == "bf16" and not with_openvino:
         raise DetectorError("bf16 needs OpenVINO: pip install 'clip4str-plugin[openvino]'")
+    maps: PageNetwork
     try:
         if path.suffix == ".pth":
             from clip4str_adapters.craft_torch import load_craft
 
             model = load_craft(path)
-            maps = (
-                load_page_network(_traced(model), precision, threads, alike=False)
-                if with_openvino
-                else _in_torch(model)
-            )
+            maps = load_page_network(_traced(model), precision, threads) if with_openvino else _InTorch(model)
         else:
-            maps = load_page_network(path, precision, threads, alike=False)
-        answer = maps(np.zeros((1, 3, STRIDE, STRIDE), np.float32))
+            maps = load_page_network(path, precision, threads)
+        shape = maps.output_shape((1, 3, STRIDE, STRIDE))
     except DetectorError:
         raise
     except Exception as error:
         raise DetectorError(f"{path} holds no CRAFT network that can be loaded: {error}".splitlines()[0]) from error
-    if answer.shape != (1, STRIDE // 2, STRIDE // 2, 2):
-        raise DetectorError(f"{path} holds no CRAFT network: it makes {answer.shape} of a picture of {STRIDE} pixels")
+    if shape != (1, STRIDE // 2, STRIDE // 2, 2):
+        raise DetectorError(f"{path} holds no CRAFT network: it makes {shape} of a picture of {STRIDE} pixels")
     levels = (np.arange(256, dtype=np.float32)[:, None] / 255 - _MEAN) / _STD
     table = levels.astype(np.float32)[None]
 
@@ -106,11 +103,15 @@ def _traced(model: Any) -> Any:
     return graph
 
 
-def _in_torch(model: Any) -> Callable[[np.ndarray], np.ndarray]:
-    import torch
+class _InTorch:
+    def __init__(self, model: Any) -> None:
+        self._model = model
 
-    def run(batch: np.ndarray) -> np.ndarray:
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        import torch
+
         with torch.inference_mode():
-            return model(torch.from_numpy(batch)).numpy()
+            return self._model(torch.from_numpy(batch)).numpy()
 
-    return run
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return self(np.zeros(shape, np.float32)).shape

@@ -6,6 +6,7 @@ network needs stands in two small files of the package.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from clip4str_adapters._page_network import PageNetwork, load_page_network
+from clip4str_adapters._page_network import load_page_network
 from clip4str_adapters.rapidocr_boxes import BoxSettings
 from clip4str_plugin.errors import DetectorError, HostError
 from clip4str_plugin.plugins import import_host
@@ -31,7 +32,7 @@ class DetectionNetwork:
         settings: how boxes are taken from the map.
     """
 
-    run: PageNetwork
+    run: Callable[[np.ndarray], np.ndarray]
     levels: np.ndarray
     settings: BoxSettings
 

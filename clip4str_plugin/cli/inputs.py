@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from clip4str_plugin.io.images import PageImage, Unreadable, find_files, read_pages
 from clip4str_plugin.io.origins import Result, pair
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 __all__ = ["process", "remark", "report"]
+
+_File = TypeVar("_File")
 
 
 def process(
@@ -39,26 +41,31 @@ def report(error: str) -> None:
 
 def remark(line: str) -> None:
     """Print a line to standard error, above the progress bar if there is one."""
-    from tqdm import tqdm
-
-    tqdm.write(line, file=sys.stderr)
+    if "tqdm" in sys.modules:
+        sys.modules["tqdm"].tqdm.write(line, file=sys.stderr)
+    else:
+        print(line, file=sys.stderr)
 
 
 def _pages(args: argparse.Namespace) -> Iterator[PageImage | Unreadable]:
     import warnings
-
-    from tqdm import tqdm
 
     # Pillow remarks on every oddity of a file; what matters comes as an error.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     files = list(find_files(args.paths, recursive=args.recursive))
     # Lines that appear on the same terminal are progress enough, and would tear the bar.
     hidden = not sys.stderr.isatty() or (args.output is None and sys.stdout.isatty())
-    with tqdm(files, unit="file", disable=hidden, leave=False, file=sys.stderr) as bar:
-        for file in bar:
-            if isinstance(file, Unreadable):
-                yield file
-                continue
-            options = {"max_pixels": args.max_pixels, "dpi": args.dpi, "allow_url": args.allow_url}
-            with closing(read_pages(file, **options)) as pages:
-                yield from pages
+    for file in files if hidden else _with_bar(files):
+        if isinstance(file, Unreadable):
+            yield file
+            continue
+        options = {"max_pixels": args.max_pixels, "dpi": args.dpi, "allow_url": args.allow_url}
+        with closing(read_pages(file, **options)) as pages:
+            yield from pages
+
+
+def _with_bar(files: list[_File]) -> Iterator[_File]:
+    from tqdm import tqdm
+
+    with tqdm(files, unit="file", leave=False, file=sys.stderr) as bar:
+        yield from bar

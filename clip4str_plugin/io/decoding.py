@@ -124,7 +124,9 @@ def open_image(file: IO[bytes], max_pixels: int = MAX_PIXELS) -> Image.Image:
     file.seek(0)
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
         _enable_heif()
-    Image.init()
+    if not head.startswith((b"\xff\xd8", b"\x89PNG")):  # loading all decoders takes longer than decoding a photo
+        Image.init()
+    Image.preinit()
     if Image.MAX_IMAGE_PIXELS is not None and max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)
     try:

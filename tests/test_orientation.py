@@ -125,3 +125,31 @@ def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="as many"):
         resolve_orientation([marked()], [], lambda crops: [])
     assert resolve_orientation([], [], lambda crops: []) == []
+
+
+def test_a_recognizer_that_turns_crops_itself_does_not_hide_their_direction():
+    @dataclass(frozen=True)
+    class Turned(Read):
+        turns: int = 0
+
+    def recognize(crops):
+        """Tell any direction right, as recognizers that turn tall crops do, the tall ones best."""
+        read = []
+        for crop in crops:
+            turns = next((k for k in range(4) if np.rot90(crop, k)[1, 1].min() > 128), None)
+            if turns is None:  # letters cut apart, as if they stood one below the other
+                read.append(Turned("", 0.0))
+            elif crop.shape[0] > crop.shape[1]:
+                read.append(Turned("word", 0.99, turns))
+            else:
+                read.append(Turned("word", 0.55 if turns else 0.95))
+        return read
+
+    # Text that runs upward, laid down the wrong way round: the crop is upside down.
+    crops = [np.ascontiguousarray(marked()[::-1, ::-1])]
+    (settled,) = resolve_orientation(crops, recognize(crops), recognize, turned=[True])
+    assert (settled.reading.confidence, settled.turns) == (0.99, 2)
+    # A tall crop that was read turned was turned.
+    crops = [np.ascontiguousarray(np.rot90(marked(), 1))]
+    (settled,) = resolve_orientation(crops, recognize(crops), recognize)
+    assert settled.turns == 3

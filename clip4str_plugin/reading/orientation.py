@@ -10,7 +10,7 @@ from clip4str_plugin.geometry.stacked_letters import unstack
 from clip4str_plugin.options import Orientation as Mode
 from clip4str_plugin.reading.views import Reading, View, certainty, read_views
 
-__all__ = ["Oriented", "resolve_orientation", "stands_on_end", "turn_polygon"]
+__all__ = ["Oriented", "oriented", "resolve_orientation", "stands_on_end", "turn_polygon"]
 
 # Text at least this many times longer than high is not taken for a stack of upright letters.
 _STACKABLE = 1.5
@@ -89,9 +89,15 @@ def resolve_orientation(
                     margin = _margin(reading, on_end, stands=on_end and turns == 3 and not stacked)
                     views.append(View(index, np.ascontiguousarray(view), margin, (turns, stacked)))
     return [
-        Oriented(reading) if view is None else Oriented(reading, *view.tag)
+        oriented(reading) if view is None else oriented(reading, *view.tag)
         for reading, view in read_views(readings, views, recognize)
     ]
+
+
+def oriented(reading: R, turns: int = 0, stacked: bool = False) -> Oriented[R]:
+    """Note in which direction a crop was read that was turned and that the recognizer may have turned further."""
+    further = 0 if stacked else getattr(reading, "turns", 0)
+    return Oriented(reading, (turns + further) % 4, stacked)
 
 
 def _margin(reading: Reading, on_end: bool, stands: bool) -> float:

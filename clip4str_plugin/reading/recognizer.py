@@ -38,11 +38,13 @@ class Recognition:
         text: the characters, possibly none.
         confidence: between 0 and 1; see :class:`clip4str_plugin.RecognizerOptions`.
         char_confidences: the probability of each character of ``text``, between 0 and 1.
+        turns: by how many quarter turns, anticlockwise, the crop was turned to be read so (``turn_tall``).
     """
 
     text: str
     confidence: float
     char_confidences: tuple[float, ...]
+    turns: int = 0
 
 
 _NOTHING = Recognition("", 0.0, ())
@@ -233,7 +235,7 @@ class Recognizer:
                 if likelihood > best:
                     chars = probs[: len(text)]
                     results.likelihoods[view.crop] = likelihood
-                    results.recognitions[view.crop] = Recognition(text, combine(chars, probs), chars)
+                    results.recognitions[view.crop] = Recognition(text, combine(chars, probs), chars, view.turns)
             if last:
                 yield from results.recognitions
 

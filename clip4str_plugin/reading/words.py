@@ -17,7 +17,7 @@ from clip4str_plugin.options import Orientation
 from clip4str_plugin.reading.detectors import Detections
 from clip4str_plugin.reading.line_splitting import find_pieces, split_lines
 from clip4str_plugin.reading.long_words import read_long_words
-from clip4str_plugin.reading.orientation import Oriented, resolve_orientation, stands_on_end
+from clip4str_plugin.reading.orientation import Oriented, oriented, resolve_orientation, stands_on_end
 from clip4str_plugin.reading.segmentation import Pieces, Span, alternatives, choose, likeliest, worth_reading
 from clip4str_plugin.reading.views import certainty
 
@@ -158,8 +158,9 @@ def _read_alternatives(
     if trials:
         again = recognize([np.rot90(region.crop, turns) for _, region, turns in trials])
         for (line, region, turns), reading in zip(trials, again):
-            if reading.text:
-                line[region.span] = region, Oriented(reading, turns)
+            item = oriented(reading, turns)
+            if reading.text and item.turns == turns:
+                line[region.span] = region, item
         logger.debug("%d crops were read to settle %d lines", len(trials), len({id(line) for line, _, _ in trials}))
 
 
@@ -223,7 +224,7 @@ def read_words(
     against = _against_their_line(settled, lines) if lines is not None else []
     again = recognize([np.rot90(crops[index], turns) for index, turns in against]) if against else []
     for (index, turns), reading in zip(against, again):
-        settled[index] = Oriented(reading, turns)
+        settled[index] = oriented(reading, turns)
     flat = [index for index, item in enumerate(settled) if not item.stacked]
     upright = [np.rot90(crops[index], settled[index].turns) for index in flat]
     whole = read_long_words(upright, [settled[index].reading for index in flat], recognize, max_length)

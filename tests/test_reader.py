@@ -125,6 +125,18 @@ def test_lines_are_cut_into_words():
     assert lefts == sorted(lefts)
 
 
+@pytest.mark.parametrize(
+    ("text", "kept"), [("_Mr._", "Mr."), ("__1992", "1992"), ("____", "____"), ("under_score", "under_score")]
+)
+def test_the_rule_that_a_word_stands_on_is_not_read(text, kept):
+    reading = Recognition(text, 0.9, tuple(0.9 + 0.001 * number for number in range(len(text))))
+    boxes = Detections([box(20, 20, 60, 20)], [0.9])
+    (result,) = reader_of(boxes, lambda crops: [reading] * len(crops)).stream([np.zeros((60, 100, 3), np.uint8)])
+    assert result.text == kept
+    begin = text.index(kept)
+    assert result.words[0].char_confidences == reading.char_confidences[begin : begin + len(kept)]
+
+
 @pytest.mark.parametrize(("least", "kept"), [(0.0, ["0", "1", "2"]), (0.5, ["1", "2"]), (0.9, ["2"])])
 def test_words_that_are_read_badly_are_left_out(least, kept):
     class UnsureRecognizer:

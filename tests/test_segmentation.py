@@ -2,6 +2,7 @@ import math
 
 import pytest
 
+from clip4str_plugin.reading.lexicon import unknown_characters
 from clip4str_plugin.reading.recognizer import Recognition
 from clip4str_plugin.reading.segmentation import Pieces, alternatives, choose, likeliest, worth_reading
 
@@ -45,10 +46,27 @@ def test_the_better_reading_wins_over_a_doubtful_blank():
     assert choose(doubtful, readings(_00="New", _11="York", _01=("Newvrk", 0.7))) == [(0, 0), (1, 1)]
 
 
-def test_equal_readings_leave_the_choice_to_the_blank():
-    read = readings(_00="New", _11="York", _01="NewYork")
+@pytest.mark.parametrize(("left", "right"), [("12", "34"), ("Qbx", "Vrtk"), ("X", "Y")])
+def test_equal_readings_leave_the_choice_to_the_blank(left, right):
+    read = readings(_00=left, _11=right, _01=left + right)
     assert choose(line(0.75), read) == [(0, 0), (1, 1)]
     assert choose(line(0.25), read) == [(0, 1)]
+
+
+@pytest.mark.parametrize("blank", [0.35, 0.65])
+def test_known_words_win_where_readings_are_equal(blank):
+    assert choose(line(blank), readings(_00="of", _11="pages", _01="ofpages")) == [(0, 0), (1, 1)]
+    assert choose(line(blank), readings(_00="2", _11="for", _01="2for")) == [(0, 0), (1, 1)]
+    assert choose(line(blank), readings(_00="Require", _11="ments", _01="Requirements")) == [(0, 1)]
+
+
+@pytest.mark.parametrize("letters", [3, 12])
+def test_neither_short_nor_long_words_are_favoured(letters):
+    """Read as surely character by character, words stay apart and together as their blank says, however long."""
+    left, right = "q" * letters, "x" * letters
+    for blank, words in ((0.6, [(0, 0), (1, 1)]), (0.4, [(0, 1)])):
+        read = readings(_00=(left, 0.8), _11=(right, 0.8), _01=(left + right, 0.8))
+        assert choose(line(blank), read) == words
 
 
 def test_without_alternatives_the_likeliest_words_stay():
@@ -90,3 +108,21 @@ def test_a_sure_word_is_not_taken_apart_again():
     assert worth_reading((0, 0), unsure)
     assert worth_reading((0, 2), sure)
     assert math.prod(sure[0, 1].char_confidences) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("of", 0),
+        ("Pages,", 0),
+        ("ofpages", 7),
+        ("12.50", 0),
+        ("M.", 0),
+        ("30mm", 2),
+        ("(qxvz)", 4),
+        ("qxvz-pages", 4),
+        ("", 0),
+    ],
+)
+def test_characters_outside_of_known_words_are_counted(text, count):
+    assert unknown_characters(text) == count

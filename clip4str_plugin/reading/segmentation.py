@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from clip4str_plugin.reading.lexicon import unknown_characters
+
 if TYPE_CHECKING:
     from clip4str_plugin.reading.recognizer import Recognition
 
@@ -17,16 +19,16 @@ Span = tuple[int, int]
 """Numbers of the first and of the last piece of a word."""
 
 # Blanks from this probability on are certain, and so are words below this one.
-_CERTAIN_BLANK, _CERTAIN_WORD = 0.815, 0.003
+_CERTAIN_BLANK, _CERTAIN_WORD = 0.9, 0.02
 # Longer words, in heights, are not tried, nor are those over more doubtful blanks: squashed to the size that a
 # recognizer takes they are read badly, which says nothing about their blanks.
 _LONGEST, _MOST = 12.0, 4
 # A word that is read as surely as this is not taken apart again.
 _SURE = 0.9
-# The product of the characters' probabilities falls with every one: longer words count as if they had so many.
-_LONG = 8
 # What is read as nothing counts like a word as unlikely as exp(-3), and so does a cut through a number exp(-4).
 _NOTHING, _CUT_NUMBER = 3.0, 4.0
+# A character outside of known words makes a reading less likely by exp(-0.5).
+_UNKNOWN = 0.5
 # The decimals of a number, and a group of its thousands.
 _DECIMALS = re.compile(r"\.\d|,\d{3}(?!\d)|,\d\d(?!\d)")
 
@@ -85,8 +87,9 @@ def worth_reading(span: Span, readings: Mapping[Span, Recognition]) -> bool:
 def choose(pieces: Pieces, readings: Mapping[Span, Recognition], *, backwards: bool = False) -> list[Span]:
     """Choose the words of a line.
 
-    The likeliest way through the line wins: the product of the probabilities of all its words, as they were read, and
-    of its blanks. Numbers are not cut at their points.
+    The likeliest way through the line wins: the product of the probabilities of all its characters, as they were read,
+    and of its blanks. Both ways have about as many characters, so that neither is favoured by its length. Where a line
+    is read equally well together and apart, known words win. Numbers are not cut at their points.
 
     Args:
         pieces: of the line.
@@ -125,11 +128,11 @@ def choose(pieces: Pieces, readings: Mapping[Span, Recognition], *, backwards: b
 
 
 def _cost(reading: Recognition) -> float:
-    """How unlikely a reading is: the logarithm of its probability, negative, as that of a word that is not long."""
+    """How unlikely a reading is: the logarithm of its probability, negative, and a charge for unknown words."""
     if not reading.text:
         return _NOTHING
-    whole = -sum(math.log(max(value, 1e-4)) for value in reading.char_confidences)
-    return whole * min(1.0, _LONG / len(reading.text))
+    unlikely = -sum(math.log(max(value, 1e-4)) for value in reading.char_confidences)
+    return unlikely + _UNKNOWN * unknown_characters(reading.text)
 
 
 def _cut_cost(readings: Mapping[Span, Recognition], left: Span, right: Span, backwards: bool) -> float:

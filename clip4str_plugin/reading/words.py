@@ -131,8 +131,23 @@ def read_regions(
     _read_alternatives(pages, lines, recognize)
     found: list[list[tuple[Region, Oriented[Recognition]]]] = [[] for _ in pages]
     for (number, _), line in lines.items():
-        found[number] += _chosen(line)
+        found[number] += [
+            (region, replace(item, reading=_without_rules(item.reading))) for region, item in _chosen(line)
+        ]
     return found
+
+
+def _without_rules(reading: Recognition) -> Recognition:
+    """Leave out underscores at the ends of a word: nearly always they are a part of the rule it stands on."""
+    text = reading.text
+    if not (text.startswith("_") or text.endswith("_")) or not any(map(str.isalnum, text)):
+        return reading
+    kept = text.strip("_")
+    begin = text.index(kept)
+    characters = reading.char_confidences
+    if len(characters) == len(text):
+        characters = characters[begin : begin + len(kept)]
+    return replace(reading, text=kept, char_confidences=characters)
 
 
 _Line = dict[Span, tuple[Region, Oriented["Recognition"]]]

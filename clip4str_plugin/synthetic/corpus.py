@@ -7,7 +7,7 @@ from importlib.resources import files
 from itertools import accumulate
 from random import Random
 
-__all__ = ["CHARSET", "MAX_LABEL_LENGTH", "Corpus"]
+__all__ = ["CHARSET", "MAX_LABEL_LENGTH", "Corpus", "known_words"]
 
 CHARSET = string.digits + string.ascii_letters + string.punctuation
 """The 94 printable ASCII characters without the space."""
@@ -38,6 +38,15 @@ def _word_lists() -> tuple[list[list[str]], list[str]]:
             tiers[-1].append(line)
     names = gzip.decompress((data / "names.txt.gz").read_bytes()).decode("ascii").split("\n")
     return tiers, names
+
+
+def known_words() -> frozenset[str]:
+    """Returns the words and names of all lists in small letters; of those of two letters the common ones only."""
+    tiers, names = _word_lists()
+    common = {word.lower() for word in tiers[0]}
+    return frozenset(
+        word for words in [*tiers, names] for word in map(str.lower, words) if len(word) > 2 or word in common
+    )
 
 
 class Corpus:

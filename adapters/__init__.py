@@ -1,1 +1,1 @@
-"""Reading CLIP4STR from other OCR hosts, one module a host; installed as ``clip4str_adapters``."""
+"""CLIP4STR in OCR programs, one module per host; installed as ``clip4str_adapters``."""

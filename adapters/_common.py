@@ -42,7 +42,7 @@ def mark_lines(crops: Sequence[np.ndarray], page: np.ndarray, boxes: Sequence[An
     """Mark a host's crops of lines for :func:`read_marked_lines`.
 
     Args:
-        crops: one a box.
+        crops: one per box.
         page: what they were cut from, uint8 BGR (H, W, 3).
         boxes: (4, 2) pixels each.
     """

@@ -46,7 +46,7 @@ class ClipOcrOptions(OcrOptions, Settings):
 
 
 class ClipOcrModel(BaseOcrModel):
-    """docling's OCR stage with CLIP4STR: one text cell a line, in reading order.
+    """docling's OCR stage with CLIP4STR: one text cell per line, in reading order.
 
     Model and detector are loaded once a process for each set of options, however many converters there are.
     """

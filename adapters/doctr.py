@@ -1,14 +1,14 @@
-"""docTR: CLIP4STR as its recognizer, its detectors for us, and our detectors inside it.
+"""docTR: CLIP4STR as its recognizer, its detectors for our Reader, and our detectors inside it.
 
 >>> from clip4str_adapters.doctr import ocr_predictor
 >>> predictor = ocr_predictor("fast_base", "clip4str_tiny", pretrained=True)  # doctest: +SKIP
 >>> predictor(pages).render()  # doctest: +SKIP
 
-The predictors built here are docTR's own classes with three faults mended, which also matter without CLIP4STR:
+The predictors built here are subclasses of docTR's with three corrections, which also help without CLIP4STR:
 
 - Crops of rotated boxes are cut with all four corners; docTR leaves the fourth out, or loses the reading direction.
 - Objectness scores stay with their words; in docTR they slip when a box is dropped by a hook or for having no area.
-- Neither a recognizer to be thrown away nor an orientation model that nobody asked for is loaded.
+- No recognizer that is replaced at once, and no orientation model that is not used, is loaded.
 
 After :func:`register`, docTR's own ``ocr_predictor(reco_arch="clip4str_base16")`` works as well, with docTR's crops.
 """

@@ -1,4 +1,4 @@
-"""EasyOCR: its CRAFT text detector for us, CLIP4STR as the recognizer for it.
+"""EasyOCR: CLIP4STR as its recognizer, its text detector CRAFT for our Reader.
 
 >>> import easyocr  # doctest: +SKIP
 >>> from clip4str_adapters.easyocr import attach
@@ -151,9 +151,9 @@ _page: ContextVar[tuple[np.ndarray, Literal["rgb", "bgr"]] | None] = ContextVar(
 
 
 def attach(reader: Any, recognizer: Recognizer | CLIP4STR | str | Path = "tiny", **options: Any) -> Any:
-    """Make CLIP4STR the recognizer of an ``easyocr.Reader``, best one made with ``recognizer=False``.
+    """Make CLIP4STR the recognizer of an ``easyocr.Reader``, which is best built with ``recognizer=False``.
 
-    EasyOCR recognizes in grey; with :meth:`readtext` CLIP4STR gets the colours nevertheless. ``allowlist``,
+    EasyOCR recognizes in grey; with :meth:`readtext` CLIP4STR gets the colours. ``allowlist``,
     ``blocklist`` and the arguments of EasyOCR's own decoder are not used: choose characters with
     ``Recognizer(..., charset=...)``. Confidences are means over the characters of a line.
 

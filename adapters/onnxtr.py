@@ -1,11 +1,11 @@
-"""OnnxTR: CLIP4STR as its recognizer, its detectors for us, and our detectors inside it.
+"""OnnxTR: CLIP4STR as its recognizer, its detectors for our Reader, and our detectors inside it.
 
 >>> from clip4str_adapters.onnxtr import ocr_predictor
 >>> predictor = ocr_predictor("fast_base", "tiny")  # doctest: +SKIP
 >>> predictor(pages).render()  # doctest: +SKIP
 
 An ``OCRPredictor`` that exists already takes it too: ``predictor.reco_predictor = recognition_predictor("tiny")``.
-The predictors built here mend the same faults as those of :mod:`clip4str_adapters.doctr`.
+The predictors built here make the same corrections as those of :mod:`clip4str_adapters.doctr`.
 """
 
 from __future__ import annotations

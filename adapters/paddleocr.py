@@ -1,4 +1,4 @@
-"""PaddleOCR, versions 2 and 3 (PaddleX): CLIP4STR as its recognizer, its text detectors for us.
+"""PaddleOCR, versions 2 and 3 (PaddleX): CLIP4STR as its recognizer, its text detectors for our Reader.
 
 >>> from paddleocr import PaddleOCR  # doctest: +SKIP
 >>> from clip4str_adapters.paddleocr import attach

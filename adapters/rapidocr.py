@@ -1,4 +1,4 @@
-"""RapidOCR: its bundled text detector for us, CLIP4STR as the recognizer for it.
+"""RapidOCR: CLIP4STR as its recognizer, its bundled text detector for our Reader.
 
 >>> from rapidocr import RapidOCR
 >>> from clip4str_adapters.rapidocr import attach

@@ -250,7 +250,7 @@ def _filesystem(path: str) -> tuple[Any, str]:
 
 
 def find_files(source: str | Path | Sequence[str]) -> list[str]:
-    """List the images and PDFs of a folder and the folders in it, sorted; hidden ones are passed over.
+    """List the images and PDFs of a folder and the folders in it, sorted; hidden ones are skipped.
 
     Args:
         source: folder or file as a path or URI, or several.

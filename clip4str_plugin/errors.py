@@ -1,4 +1,4 @@
-"""The errors a user can meet; each message names the input and the remedy."""
+"""The errors that are raised on purpose; each message names the input and the remedy."""
 
 __all__ = [
     "CheckpointError",
@@ -51,4 +51,4 @@ class ExportError(Clip4StrError, ValueError):
 
 
 class EngineError(Clip4StrError, ValueError):
-    """A precision or an engine cannot be had on this machine."""
+    """A precision or an engine is not available on this machine."""

@@ -1,4 +1,4 @@
-"""How to recognize and how to read: every switch once, under one name and with one default wherever it is taken."""
+"""The options of recognizing and reading: each has one name and one default, wherever it is accepted."""
 
 from __future__ import annotations
 
@@ -17,23 +17,22 @@ class RecognizerOptions:
     """How crops are recognized.
 
     Attributes:
-        device: "cpu", "cuda", "cuda:1" ...; "auto" is the GPU where there is one. A model that is built already stays
-            where it is with "auto".
-        precision: "fp32", "bf16", "fp8", "int8" or "auto", and by which engine the model computes, see
-            :func:`clip4str_plugin.model.engines.set_precision`. A model that is built already stays as it is with
+        device: "cpu", "cuda", "cuda:1" ...; "auto" is the GPU if there is one. A model that was built before
+            stays where it is with "auto".
+        precision: the number format to compute in: "fp32", "bf16", "fp8", "int8" or "auto", see
+            :func:`clip4str_plugin.model.engines.set_precision`. A model that was built before stays as it is with
             "auto".
-        batch_size: crops in one pass through the model; None for 32 on a CPU and 512 on a GPU. When a GPU runs out of
-            memory the size is halved, for good, and reading goes on.
+        batch_size: crops per batch; None for 32 on a CPU and 512 on a GPU. If a GPU runs out of memory, the size is
+            halved permanently, and reading goes on.
         confidence: how the confidence of a word follows from the probabilities of its characters: "product" as
             published, including the probability that the word ends there; "mean", "min" or "geometric" (mean) of the
             characters alone. For empty text "product" is the probability of an immediate end, the others are 0.
-        charset: the only characters that may be read, "0123456789" say. The others are excluded while decoding, so
-            that the probabilities are those among the characters left. None allows all the model knows.
-        early_exit: approximate and faster: words whose characters the visual branch all reads with at least this
-            probability are neither refined nor corrected by the cross-modal branch. None corrects all.
-        turn_tall: read crops at least 1.5 times as high as wide in three ways, as they are and turned by a quarter to
-            either side, and keep the likeliest reading. A narrow letter stays as it is. None does what the model's
-            configuration says.
+        charset: the characters that may be read, for example "0123456789". Others are excluded while decoding, and
+            probabilities are relative to the allowed ones. None allows all characters of the model.
+        early_exit: faster, approximate: words whose characters all have at least this probability after the visual
+            branch are not refined and skip the cross-modal branch. None never skips it.
+        turn_tall: read crops that are at least 1.5 times as high as wide three times, as they are and turned by a
+            quarter to either side, and keep the most likely result. None follows the model's configuration.
 
     Raises:
         ValueError: a value is out of range.
@@ -63,17 +62,17 @@ class ReadOptions:
     """How pages are read.
 
     Attributes:
-        orientation: which words are read again in other directions, the likeliest reading winning: "off" none; "auto"
-            those that stand on end or read badly; "on" all, at several times the cost.
-        min_confidence: words below it are doubtful and left out (``Page.left_out``): this removes most false
-            detections. If confidence is a product, which falls with every character, words of over eight characters
-            are held to it as if they had eight. Up to three characters are held to two fifths of it in a line that is
-            read well otherwise. The best limit depends on the model and on how its confidence is computed; 0 doubts
-            nothing.
-        keep_doubtful: keep doubtful words among the others, marked (``Word.doubtful``), in place of leaving them out.
-        other_views: read regions again whose outline or reading leaves doubt, from other views: with more margin, from
-            the upright box around them; the likeliest reading wins. This costs nothing where all is clear.
-        page_batch_size: how many pages the detector gets at a time, and whose words are read together; twice as many
+        orientation: which words are also read in other directions, keeping the most likely result: "off" none; "auto"
+            vertical and doubtful ones; "on" all, which takes several times as long.
+        min_confidence: words with a lower confidence are doubtful and left out (``Page.left_out``). This removes most
+            false detections. If the confidence is a product, which falls with every character, a word of more than
+            eight characters is treated as if it had eight. Words of up to three characters need two fifths of the
+            limit only, if the rest of their line is read well. The best limit depends on the model and on
+            ``confidence``; 0 keeps everything.
+        keep_doubtful: keep doubtful words in ``Page.words``, marked by ``Word.doubtful``, instead of leaving them out.
+        other_views: for ``Reader.read_regions``: read regions with a doubtful outline or result again, with more margin
+            and as the upright box around them, and keep the most likely result. Clear regions are read once.
+        page_batch_size: pages per batch: the detector gets them together, and their words share batches. Twice as many
             are in memory.
 
     Raises:

@@ -22,14 +22,14 @@ class Word:
     """One word that was read.
 
     Attributes:
-        text: at least one character.
-        confidence: the recognizer's, in [0, 1].
+        text: the characters, at least one.
+        confidence: how sure the recognizer is, in [0, 1].
         polygon: (K, 2) float32, K >= 4, pixels of the page, clockwise from the top left corner of the text.
         line: index of its line on the page; lines are numbered in reading order.
         block: index of its block (paragraph, sign, column), numbered likewise.
-        objectness: how sure the detector is that there is text; that of the line where the detector finds lines.
-        char_confidences: the recognizer's, one a character.
-        doubtful: whether it was read so badly that it may be no text.
+        objectness: how sure the detector is that there is text; of the whole line if the detector finds lines.
+        char_confidences: the recognizer's, one per character.
+        doubtful: whether its confidence is so low that it may be a false detection.
     """
 
     text: str
@@ -67,10 +67,11 @@ class Page:
             ``"recognize"``.
         error: one line that says why there are no words; None if all went well.
         source: file the page comes from, "" if it does not come from a file.
-        index: its place in that file, from 0; None in the place of a whole file that cannot be read.
-        dpi: pixels an inch, None if unknown.
-        left_out: doubtful words that are not among ``words``, with lines and blocks of their own.
-        detector: which detector found the text, where it was chosen by the page ("auto"), else "".
+        index: its number in that file, from 0; None for a file that cannot be read at all.
+        dpi: pixels per inch, None if unknown.
+        left_out: the doubtful words, which are not in ``words``; they have lines and blocks of their own. Empty with
+            ``keep_doubtful``, where they are in ``words``.
+        detector: which detectors the detector "auto" used for this page, for example "craft+rapidocr"; else "".
     """
 
     image: np.ndarray | None
@@ -114,7 +115,7 @@ class Page:
 
     @property
     def text(self) -> str:
-        """One line of text a line, words separated by blanks."""
+        """The text of the page: one line per line, words separated by spaces."""
         return "\n".join(" ".join(word.text for word in line) for line in self.lines)
 
     def to_doctr(self, index: int = 0, *, straight: bool = False) -> DoctrPage:

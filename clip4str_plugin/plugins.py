@@ -1,4 +1,4 @@
-"""Discovery of third-party pieces through entry points, one broken piece never hurting another.
+"""Plugins found through entry points; a broken one never affects the others.
 
 An entry point is a line in the metadata of an installed distribution: group, name and the object behind the name.
 Listing them imports nothing; only :meth:`Plugin.load` does.

@@ -1,4 +1,4 @@
-"""Work ahead: produce the next items in a background thread while the present one is used."""
+"""Produce the next items in a background thread while the current one is used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ``clip4str`` command: one small module a sub-command, imported only when it is the one that runs.
+"""The ``clip4str`` command: one small module per sub-command, imported only when it is the one that runs.
 
 To add a sub-command, write a module with ``add_arguments(parser)`` and ``run(args) -> exit status`` and name it in
 `COMMANDS`.

@@ -1,4 +1,4 @@
-"""``clip4str bench``: how fast this machine reads, beside other recognizers on the same crops.
+"""``clip4str bench``: the speed on this machine, next to other recognizers on the same crops.
 
 Every contestant runs in a process of its own, so that neither memory nor threads of one are counted for another, and
 they take turns, so that what else the machine does meets all of them alike.

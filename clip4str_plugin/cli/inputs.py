@@ -1,4 +1,4 @@
-"""The way of the input: files in the order given, errors in their place, progress on a terminal."""
+"""Input of the commands: files in the given order, errors in their places, a progress bar on a terminal."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _File = TypeVar("_File")
 def process(
     args: argparse.Namespace, function: Callable[[Iterator[np.ndarray]], Iterator[Result]]
 ) -> Iterator[tuple[PageImage | Unreadable, Result | None]]:
-    """Send all pages through a function that keeps their order, and pair each with its result.
+    """Map all pages through a function that keeps their order, and pair each page with its result.
 
     Args:
         args: parsed with ``add_input_arguments``; the progress bar looks at ``output`` too.
         function: takes pages, (H, W, 3) uint8 RGB, and gives one result each.
 
     Yields:
-        page and result; or, in the place of what cannot be read, what is wrong with it and None.
+        page and result; for a page that cannot be read, its error and None.
     """
     yield from pair(_pages(args), function)
 

@@ -1,4 +1,4 @@
-"""The way of the output: standard output, a file, or a folder with a file for each input."""
+"""Output of the commands: standard output, a file, or a folder with a file for each input."""
 
 from __future__ import annotations
 

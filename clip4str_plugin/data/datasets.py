@@ -134,7 +134,7 @@ class WordDataset:
 
 
 class FolderDataset(WordDataset):
-    """Image files listed in ``labels.tsv``: one line a crop, file name (relative to the folder), tab, text.
+    """Image files listed in ``labels.tsv``: one line per crop, file name (relative to the folder), tab, text.
 
     Args:
         root: the folder.
@@ -341,7 +341,7 @@ _environments: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
 
 def open_environment(root: Path) -> Any:
-    """Return the read-only LMDB environment of a set, one a process."""
+    """Return the read-only LMDB environment of a set, one per process."""
     try:
         import lmdb
     except ImportError as error:

@@ -58,7 +58,7 @@ def level_words(runs: Runs, chains: Sequence[Sequence[int]], texts: Sequence[str
     Args:
         runs: of the words.
         chains: lines of the indices of words.
-        texts: one a word.
+        texts: one per word.
     """
     starts, ends, heights = runs.starts, runs.ends, runs.heights
     lengths = np.hypot(*(ends - starts).T)

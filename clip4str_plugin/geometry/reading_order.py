@@ -40,7 +40,7 @@ def reading_order(
     head or lie on its side.
 
     Args:
-        polygons: one a word, (K, 2) pixels each, clockwise from the text's own top left corner.
+        polygons: one per word, (K, 2) pixels each, clockwise from the text's own top left corner.
         lines: for each word the number of the line it was cut from, if a detector found lines.
         texts: what the words say; numbers help to tell tables from prose.
 

@@ -59,15 +59,15 @@ class Straightened:
 def rectify(image: np.ndarray, polygon: Any, *, start: Start = "any") -> np.ndarray:
     """Cut the text within a polygon out of a page and straighten it.
 
-    Four corners, or a polygon that nearly has but four, are warped by the perspective they define. Of any other polygon
-    the simplest shape that explains it is taken: the text runs along a circle (both sides may bend off it), or winds in
-    any way if its height is even, or else the polygon hugs some letters, and the straight rectangle around it counts.
-    Curved text is laid out flat in one go, at an even height. Where such an outline cuts through letters, as people's
-    do, margins are added until the ground shows, a quarter of the height at most.
+    Four corners, or a polygon that nearly is a quad, are warped by the perspective they define. For any other polygon
+    the simplest shape that explains it is taken: text along a circle (whose sides may bend off it a little), text of
+    even height along any curve, or, if the polygon hugs single letters, the straight rectangle around it. Curved text
+    is flattened in one step to an even height. Hand-drawn outlines often cut letters: then margins are added until the
+    background shows, a quarter of the height at most.
 
-    The crop is as wide as the text is long and as tall as it is at its tallest, but never over 8192 pixels or 4
-    megapixels. Beyond the page its border is repeated; what lies farther outside than half the height of the text is
-    left off.
+    The crop is as wide as the text is long and as high as the text at its highest place, but at most 8192 pixels wide
+    and 4 megapixels large. Outside of the page its border is repeated; what is farther outside than half the height of
+    the text is left off.
 
     Coordinates count from the outer corner of the first pixel, so `[[x0, y0], [x1, y0], [x1, y1], [x0, y1]]` with
     whole numbers gives exactly `image[y0:y1, x0:x1]`.

@@ -42,7 +42,7 @@ class PageImage:
         source: the file, as the caller named it.
         index: which page of the file, from 0.
         pixels: (H, W, 3) uint8 RGB, upright as its EXIF orientation says.
-        dpi: pixels an inch, None where the file does not say.
+        dpi: pixels per inch, None where the file does not say.
     """
 
     source: str

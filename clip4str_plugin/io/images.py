@@ -1,4 +1,4 @@
-"""From paths to pages: photos, multi-page TIFFs, PDFs and folders of them, hostile files included."""
+"""From paths to pages: photos, multi-page TIFFs, PDFs and folders of them, also damaged and hostile ones."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ _START_OF_SCAN = b"\xff\xda"  # of a JPEG; in its compressed data 0xff is never 
 
 
 def find_files(paths: Iterable[str | os.PathLike[str]], *, recursive: bool = False) -> Iterator[str | Unreadable]:
-    """Replace folders by the images and PDFs in them, sorted by name; anything else stays as it is.
+    """Replace folders by the images and PDFs in them, sorted by name; keep everything else as it is.
 
-    Hidden files and those with other suffixes are passed over.
+    Hidden files and those with other suffixes are skipped.
 
     Args:
         paths: files and folders.
-        recursive: whether to look into folders within folders.
+        recursive: also look into subfolders.
     """
     for path in paths:
         path = str(os.fspath(path))
@@ -88,11 +88,11 @@ def read_pages(
 ) -> Generator[PageImage | Unreadable, None, None]:
     """Read a file page by page; memory holds two pages at a time.
 
-    The content decides what the file is, not its suffix. A TIFF and a PDF give all their pages, other files that hold
-    several pictures (animations) the first. Transparent parts get a ground that shows the
-    ink, 16 bits a channel are scaled to 8. HEIC photos need the package ``pillow-heif``.
+    The type of a file follows from its content, not from its suffix. TIFFs and PDFs give all their pages, animations
+    their first picture. Transparent parts get a background on which the text is visible; 16 bits per channel are
+    scaled to 8. HEIC photos need the package ``pillow-heif``.
 
-    PDFs, TIFFs, large images and whatever may take long are decoded in child processes, limited to
+    PDFs, TIFFs, large images and whatever may take long are decoded in child processes, which are limited to
     :func:`clip4str_plugin.io.decoder_pool.memory_limit` and ``PAGE_SECONDS`` a page.
 
     >>> from clip4str_plugin.io.images import read_pages

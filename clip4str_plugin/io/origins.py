@@ -22,14 +22,14 @@ Result = TypeVar("Result")
 def pair(
     pages: Iterable[PageImage | Unreadable], function: Callable[[Iterator[np.ndarray]], Iterator[Result]]
 ) -> Iterator[tuple[PageImage | Unreadable, Result | None]]:
-    """Send all pages through a function that keeps their order, and pair each with its result.
+    """Map pages through a function that keeps their order, and pair each page with its result.
 
     Args:
         pages: as :func:`clip4str_plugin.io.images.read_pages` gives them.
         function: takes pages, (H, W, 3) uint8 RGB, and gives one result each.
 
     Yields:
-        page and result; or, in the place of what cannot be read, what is wrong with it and None.
+        page and result; for a page that cannot be read, its error and None.
     """
     waiting: deque[PageImage | Unreadable] = deque()
 
@@ -47,7 +47,7 @@ def pair(
 
 
 def place(origin: PageImage | Unreadable, page: Page | None) -> Page:
-    """Say on a page where it comes from.
+    """Note on a page which file and page number it comes from.
 
     Args:
         origin: what was read.

@@ -1,4 +1,4 @@
-"""Weight files: read by content, never by name, and never by running what a pickle holds."""
+"""Weight files: recognized by their content, not by their name; code in pickles never runs."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ def load_model(
             ``.ckpt``, published ``.pt``, bare state dict, safetensors), or a folder written by
             ``save_pretrained``. Files are told apart by what they hold.
         device: where to put the weights.
-        precision: "fp32", "bf16", "int8" or "auto": how the model computes, see
+        precision: "fp32", "bf16", "fp8", "int8" or "auto": the number format to compute in, see
             :func:`clip4str_plugin.model.engines.set_precision`; None for PyTorch in float32, the reference.
-        allow_hub: let the file's configuration name towers and tokenizers of timm and of the Hugging Face hub, which
-            may then be fetched; no code that comes with them is run. By default nothing a file says starts a download.
+        allow_hub: allow the file's configuration to use towers and tokenizers from timm and the Hugging Face hub, which
+            are then downloaded; code that comes with them never runs. By default a file cannot start a download.
         **overrides: configuration fields to change, for example ``refine_iters=2``; the published names
             (``charset_test``, ...) are understood as well.
 
@@ -79,8 +79,8 @@ def load_model(
 
     Raises:
         CheckpointError: the file cannot be read, is unsafe, or does not fit.
-        EngineError: the precision cannot be had on this device or with what is installed.
-        DownloadError: published weights cannot be had.
+        EngineError: the precision is not available on this device or with what is installed.
+        DownloadError: published weights cannot be downloaded.
 
     >>> model = load_model("tiny")
     >>> model.config.image_size

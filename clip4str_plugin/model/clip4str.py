@@ -1,4 +1,4 @@
-"""CLIP4STR: a visual branch reads, a cross-modal branch corrects it with the text encoder's view of the reading.
+"""CLIP4STR: a visual branch reads, and a cross-modal branch corrects its result with the help of the text encoder.
 
 S. Zhao, R. Quan, L. Zhu, Y. Yang, "CLIP4STR: A Simple Baseline for Scene Text Recognition with Pre-trained
 Vision-Language Model", IEEE Transactions on Image Processing, 2024.
@@ -190,9 +190,8 @@ class CLIP4STR(nn.Module):
             complete: False saves refining most positions beyond the first end token of each crop; their logits are
                 then those of a certain end token, and texts and probabilities are the same. CUDA graphs refine all, but
                 leave the captions on the GPU.
-            early_exit: approximate and faster: crops that the visual branch reads with at least this probability for
-                each character and the end are neither refined nor shown to the cross-modal branch; their result is the
-                visual branch's first reading. None reads all crops in full.
+            early_exit: faster, approximate: crops that the visual branch reads with at least this probability for each
+                character and the end are not refined and skip the cross-modal branch. None reads all crops in full.
         """
         self._check(images)
         with any_shape_attention(self.device):
@@ -326,7 +325,7 @@ class CrossMemory:
         memory: (N, M, D) image tokens.
 
     Attributes:
-        keys_values: for the cross-modal decoder, one pair a layer, (N, h, M + L, D/h).
+        keys_values: for the cross-modal decoder, one pair per layer, (N, h, M + L, D/h).
     """
 
     def __init__(self, model: CLIP4STR, memory: Tensor) -> None:
@@ -336,7 +335,7 @@ class CrossMemory:
         self.keys_values = self._image
 
     def show(self, captions: Sequence[str]) -> None:
-        """Make the captions, one a crop, part of the memory."""
+        """Make the captions, one per crop, part of the memory."""
         rows = [i for i, (new, old) in enumerate(zip(captions, self._shown)) if new != old]
         self._shown = list(captions)
         if not rows:

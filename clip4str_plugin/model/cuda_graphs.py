@@ -286,7 +286,7 @@ class _Branch:
 
     Attributes:
         search: of its decoder.
-        memory: keys and values of image (and text), one pair a layer, (B, h, M + L, D/h).
+        memory: keys and values of image (and text), one pair per layer, (B, h, M + L, D/h).
         logits: (B, T, C) float32.
         lengths: (B,) positions that count.
     """

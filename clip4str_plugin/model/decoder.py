@@ -137,8 +137,8 @@ class GreedyState:
     """What a row-by-row decoding keeps between two steps, for N crops.
 
     Attributes:
-        memory: keys and values of the memory, one pair a layer, (N, h, M, D/h).
-        keys: keys of the content so far, one a layer, (N, h, T, D/h), filled up to ``step``.
+        memory: keys and values of the memory, one pair per layer, (N, h, M, D/h).
+        keys: keys of the content so far, one per layer, (N, h, T, D/h), filled up to ``step``.
         values: values of the content, alike.
         step: position to be predicted next.
     """

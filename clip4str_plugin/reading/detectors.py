@@ -1,4 +1,4 @@
-"""What a text detector is here, and how one is found by name.
+"""Text detectors: what they are, and how they are found by name.
 
 A detector is any callable ``detect(pages) -> list[Detections]``: uint8 RGB pages in, one :class:`Detections` for each
 out.
@@ -41,9 +41,9 @@ class Detections:
             the top left pixel, clockwise from the top left corner *of the text*.
         scores: (N,) float32, how sure the detector is of each region, in [0, 1].
         granularity: whether a region holds one ``"word"`` or a whole ``"line"``.
-        detector: who found them where a detector chooses among others, else "".
-        rivals: what another detector found on the same page, or None. :class:`clip4str_plugin.Reader` reads both, and
-            of regions in one place it keeps what is read best; who reads by other means may leave the rivals out.
+        detector: the name of the detector, if it was chosen from several, else "".
+        rivals: what another detector found on the same page, or None. :class:`clip4str_plugin.Reader` reads both and
+            keeps the better result where they overlap; other readers may ignore them.
     """
 
     polygons: list[np.ndarray]
@@ -72,7 +72,7 @@ class Detections:
 
 
 class Detector(Protocol):
-    """Finds the text of pages; see the module's docstring.
+    """A function that finds the text of pages; see the module's docstring.
 
     Two attributes are optional: ``max_side``, the longest side in pixels that it looks at without shrinking the page
     (2048 is assumed), and ``named(name) -> Detector``, which returns the detector that ``Detections.detector`` names.
@@ -88,7 +88,7 @@ class Detector(Protocol):
 
 
 def available_detectors() -> list[str]:
-    """Return the names of the detectors that installed packages offer, sorted; none is imported.
+    """Return the sorted names of all installed detectors, without importing them.
 
     >>> from clip4str_plugin import available_detectors
     >>> "rapidocr" in available_detectors()
@@ -138,10 +138,10 @@ def load_detector(detector: str | Detector, **options: Any) -> Detector:
 
 
 def check_page(page: Any) -> None:
-    """Refuse what is no uint8 RGB page with at least one pixel.
+    """Check that a page is a uint8 RGB array with at least one pixel.
 
     Raises:
-        ImageError: it says what came instead.
+        ImageError: it is something else; the message says what.
     """
     import numpy as np
 
@@ -190,7 +190,7 @@ def orient_detections(
 
 
 class OneAtATime:
-    """A detector that several threads may call: one that keeps state is not harmed, and memory stays bounded.
+    """Makes a detector safe to call from several threads: calls run one after the other.
 
     Args:
         detector: is never entered by two threads at once.

@@ -1,4 +1,4 @@
-"""Which words were read too badly to be taken for text."""
+"""Which words have too low a confidence to be taken for text."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def find_doubtful(
     min_confidence: float,
     kind: Confidence = "product",
 ) -> list[bool]:
-    """Tell which words to doubt: those read with less than a limit.
+    """Tell which words are doubtful: those with a confidence below a limit.
 
-    What a detector takes for text and is none is read badly, but so are some short words: a lone letter tells a
-    recognizer little. Within a line that is read well they are most likely text as well, and held to a lower limit.
+    This removes most false detections. Short words often have a low confidence, too, because a single letter tells a
+    recognizer little: in a line that is read well they are most likely text, and get a lower limit.
 
     Args:
         readings: of the words of a page.

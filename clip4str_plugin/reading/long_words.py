@@ -1,4 +1,4 @@
-"""Words longer than a recognizer can say: cut with overlap, read in parts, joined without doubling."""
+"""Words longer than a recognizer can return: cut with overlap, read in parts, joined without doubling."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -38,7 +38,7 @@ def read_long_words(
         crops: uint8 (h, w, 3) or (h, w), upright
         readings: what `recognize` gave for them
         recognize: reads crops; a `Recognizer`, say
-        max_length: the most characters it says; None: `longest_text` of it
+        max_length: the longest text it can return; None: its `longest_text`
 
     Returns:
         the readings, those of long words replaced by joined ones where these are longer than what can be said at
@@ -68,7 +68,7 @@ def read_long_words(
 
 
 def longest_text(recognizer: Any) -> int:
-    """The most characters a recognizer says: what the configuration of its model tells, 25 where it has none."""
+    """The longest text a recognizer can return: as its model's configuration says, 25 without one."""
     config = getattr(recognizer, "config", None)
     return int(getattr(config, "max_label_length", 25))
 

@@ -108,18 +108,18 @@ class Reader:
                 RGB or (H, W, 4) RGBA; or several of these.
 
         Returns:
-            all pages in order. One that could not be read is there with its ``error``, and the others are read.
+            all pages in order. A page that cannot be read has an ``error``; the others are read all the same.
         """
         from clip4str_plugin.io.origins import pair, place
 
         return [place(origin, page) for origin, page in pair(_open(source), self.stream)]
 
     def stream(self, pages: Iterable[np.ndarray]) -> Iterator[Page]:
-        """Read pages one after the other and give each as soon as it is done, in order.
+        """Read pages one after the other and yield each as soon as it is done, in order.
 
         While ``page_batch_size`` pages are read, their words sharing batches, a background thread takes as many from
         ``pages``, runs the detector on them and straightens what it finds; memory holds no more pages than these. A
-        page that fails is given with its ``error`` and without words; the others are not affected.
+        page that fails has an ``error`` and no words; the others are not affected.
 
         Args:
             pages: uint8 RGB arrays (H, W, 3), of any sizes.
@@ -136,10 +136,10 @@ class Reader:
             del batch
 
     def read_regions(self, image: np.ndarray, polygons: Iterable[Any], *, start: Start = "any") -> list[list[Word]]:
-        """Read given polygons of a page, without a detector: annotations, or what a detector of one's own found.
+        """Read given polygons of a page without a detector, for example annotations.
 
-        Polygons may be quads or follow curved text, loosely or tightly, and hold one word or several. Where what was
-        cut out reads with doubt, other views of the polygon are read, too (``other_views``).
+        Polygons may be quads or follow curved text, loosely or tightly, and hold one word or several. Polygons that are
+        read with doubt are also read from other views (``other_views``).
 
         >>> import numpy as np
         >>> from clip4str_plugin import Reader
@@ -154,7 +154,7 @@ class Reader:
                 :func:`clip4str_plugin.rectify`.
 
         Returns:
-            for each polygon, in order, its words in reading order, none where nothing was read. ``line`` is the index
+            for each polygon, in order, its words in reading order, possibly none. ``line`` is the index
             of the polygon, ``block`` is 0, ``objectness`` is 1. Words under ``min_confidence`` are there, marked as
             ``doubtful``.
 

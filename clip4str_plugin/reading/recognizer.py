@@ -61,15 +61,15 @@ _LETTER = 0.5
 class Recognizer:
     """Reads word crops of any size, in batches, and gives one :class:`Recognition` for each, in order.
 
-    Crops are uint8 arrays (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), contiguous or not, or Pillow images; what
-    is transparent gets a ground that shows the ink. A crop without pixels reads as empty text with confidence 0. What
-    is read in a crop depends neither on the batch size nor on its neighbours.
+    Crops are uint8 arrays (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), contiguous or not, or Pillow images. Transparent
+    parts get a background on which the text is visible. A crop without pixels gives empty text with confidence 0. The
+    result of a crop depends neither on the batch size nor on the other crops.
 
     A recognizer may be used from several threads at once.
 
     Args:
-        model: a model, put in evaluation mode; or what :func:`clip4str_plugin.load_model` takes. Only the arithmetic of
-            this recognizer follows the options, never that of others with the same model.
+        model: a model, which is put in evaluation mode; or what :func:`clip4str_plugin.load_model` takes. The options
+            affect this recognizer only, not others with the same model.
         on_error: what to do with a crop of a wrong type or shape: "raise" an ImageError that names its index, or read
             it as "empty" (text "", confidence 0, a warning in the log).
         **options: the fields of :class:`clip4str_plugin.RecognizerOptions`.
@@ -78,7 +78,7 @@ class Recognizer:
         TypeError: there is no such option.
         ValueError: an argument is out of range, or ``charset`` holds characters the model does not know.
         CheckpointError: the model cannot be loaded.
-        EngineError: the precision cannot be had on this device.
+        EngineError: the precision is not available on this device.
 
     >>> import numpy as np
     >>> from clip4str_plugin import Recognizer, load_model
@@ -161,7 +161,7 @@ class Recognizer:
         return self._of_pytorch("dtype")
 
     def with_pytorch(self) -> Recognizer:
-        """Return a recognizer of the same model and options that computes with PyTorch, where this one does not."""
+        """Return a recognizer of the same model and options that computes with PyTorch."""
         if hasattr(self._backend, "model"):
             return self
         from clip4str_plugin.model.checkpoint import load_model

@@ -57,7 +57,7 @@ def rotate(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def posterize(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Keep two bits a channel."""
+    """Keep two bits per channel."""
     return ImageOps.posterize(image, 2)
 
 

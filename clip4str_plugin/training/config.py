@@ -72,7 +72,7 @@ class DataConfig:
         validation_limit: crops of each validation set to use; 0 for all.
         validation_charset: characters that count in validation; None for the 36 of the published protocol with the
             94-character charset, and for all of the model's otherwise.
-        workers: data-loading processes a training process; 0 loads in the training process itself.
+        workers: data-loading processes per training process; 0 loads in the training process itself.
         seed: names the stream of samples.
     """
 
@@ -93,7 +93,7 @@ class LossConfig:
     """Permuted sequence modelling (see ``permutations.permuted_loss``).
 
     Attributes:
-        permutations: orders of prediction a batch.
+        permutations: orders of prediction per batch.
         cross_weight: weight of the cross-modal branch; 0 trains the visual branch alone.
         image_detach: keep the cross-modal loss from reaching the image tower.
         ground_truth_context: the cross-modal decoder sees the label.
@@ -149,7 +149,7 @@ class RunConfig:
         epochs: passes over the sets of ``data.train``, instead of ``steps`` where above 0.
         minutes: end after so many minutes, the preparation counted in, instead of after ``steps``, where above 0; the
             learning rate then follows the time.
-        batch_size: crops a device and step.
+        batch_size: crops per device and step.
         accumulate: batches to one optimizer step.
         accelerator: "auto", "cpu", "gpu".
         devices: processes (on the CPU) or GPUs.

@@ -174,7 +174,7 @@ class WordData(pl.LightningDataModule):
         return normalize(pixels, self.model.mean, self.model.std), labels
 
     def val_dataloader(self) -> list[DataLoader[Any]]:
-        """Return one loader a validation set, each process reading its own part of it."""
+        """Return one loader per validation set, each process reading its own part of it."""
         trainer, loaders = self.trainer, []
         assert trainer is not None
         for dataset in self.validation:

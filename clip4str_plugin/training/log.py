@@ -16,7 +16,7 @@ __all__ = ["CsvLog", "make_loggers"]
 
 
 class CsvLog(Logger):
-    """Writes ``metrics.csv``: one row a step, one column a metric, every row at once, so that a kill loses nothing.
+    """Writes ``metrics.csv``: one row per step, one column per metric, every row at once, so that a kill loses nothing.
 
     Args:
         folder: created if missing.

@@ -1,4 +1,4 @@
-"""From pages that were read to files: one small module a format, all with the same two methods."""
+"""From pages that were read to files: one small module per format, all with the same two methods."""
 
 from __future__ import annotations
 

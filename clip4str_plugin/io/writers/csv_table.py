@@ -1,4 +1,4 @@
-"""CSV: one row a word."""
+"""CSV: one row per word."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def encode(record: Any) -> bytes:
 
 
 class JsonLinesWriter:
-    """Writes one line a page, at once; see `page_record`."""
+    """Writes one line per page, at once; see `page_record`."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream

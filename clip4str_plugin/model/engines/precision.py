@@ -1,4 +1,4 @@
-"""The one switch between exact, fast and fastest: ``fp32``, ``bf16``, ``int8`` or ``auto``."""
+"""The number format and the engine that a model computes with: ``fp32``, ``bf16``, ``fp8``, ``int8`` or ``auto``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def set_precision(
     engine: Engine = "auto",
     calibration: Iterable[Any] | None = None,
 ) -> CLIP4STR:
-    """Choose how a model computes, in place. Call it last: after loading weights and moving to a device.
+    """Set the number format of a model in place. Call it last: after loading weights and moving to a device.
 
     ========= ============================================= ==============================================
     precision with OpenVINO (CPU, when installed)           without, or on another device
@@ -46,24 +46,23 @@ def set_precision(
               computes in it (AMX, AVX-512 BF16); else fp32 computes in it; else fp32
     ========= ============================================= ==============================================
 
-    Large are models of over 50 million parameters, CLIP's own towers. Small ones are fast in fp32, and rounding changes
-    more of their readings.
+    A model is large if it has more than 50 million parameters, as those on CLIP's own towers. Small models are fast in
+    fp32, and rounding changes more of their results.
 
     What ``auto`` chose is logged (logger ``clip4str_plugin.model.engines.precision``, level INFO). ``int8`` and ``fp8``
-    are never chosen by themselves, since they change a few readings. OpenVINO's graphs are made once for each set of
-    weights and kept in the cache folder (see ``cache_dir``), so that only the first start takes long. On a GPU, CLIP's
+    are never chosen automatically, because they change a few results. OpenVINO's graphs are built once for each set of
+    weights and kept in the cache folder (see ``cache_dir``), so only the first start takes long. On a GPU, CLIP's
     own encoders compute in fewer passes over memory (see ``FusedEncoders``), with weights of their own.
 
     Args:
         model: in float32, evaluation mode and on its device. Where decoders compute in bfloat16, its weights are
             rounded to that.
         precision: as above.
-        engine: "openvino", "torch", "cuda_graphs" or "compiled" to insist on one. "cuda_graphs", PyTorch with decoding
-            that is replayed as CUDA graphs, is what "auto" takes on a GPU. "compiled" moreover compiles CLIP's own
-            encoders, which takes some ten seconds at the first batch, and a C compiler. "torch" launches every
-            operation on its own.
-        calibration: for ``int8``, crops (as a Recognizer takes them) like those to be read; the range of the
-            activations is measured on them. By default words are rendered.
+        engine: "auto", or one of: "openvino"; "torch", which launches every operation on its own; "cuda_graphs",
+            PyTorch with decoding replayed as CUDA graphs, which "auto" takes on a GPU; "compiled", which also compiles
+            CLIP's own encoders (about ten seconds at the first batch, and a C compiler is needed).
+        calibration: for ``int8``, crops like those to be read, as a Recognizer takes them: the range of the activations
+            is measured on them. By default on rendered words.
 
     Returns:
         the same model.

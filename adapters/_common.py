@@ -39,7 +39,7 @@ class MarkedCrop(np.ndarray):
 
 
 def mark_lines(crops: Sequence[np.ndarray], page: np.ndarray, boxes: Sequence[Any] | np.ndarray) -> list[np.ndarray]:
-    """Mark a host's crops of lines for :func:`read_marked_lines`.
+    """Mark a host's crops of lines for `read_marked_lines`.
 
     Args:
         crops: one per box.
@@ -55,7 +55,7 @@ def mark_lines(crops: Sequence[np.ndarray], page: np.ndarray, boxes: Sequence[An
 
 
 def read_marked_lines(recognizer: Recognizer, crops: Sequence[np.ndarray]) -> list[LineReading]:
-    """Read crops of lines, uint8 BGR: on their page where all are marked, see :func:`mark_lines`, else as they are."""
+    """Read crops of lines, uint8 BGR: on their page where all are marked, see `mark_lines`, else as they are."""
     from clip4str_plugin.reading.detectors import Detections
     from clip4str_plugin.reading.line_reading import read_lines, read_lines_of_page
 
@@ -73,9 +73,9 @@ def shared_reader(detector: str, model: str, **options: Any) -> Reader:
     Hosts build their engines anew for every document or page; models must not be loaded as often.
 
     Args:
-        detector: name of a detector, see :func:`clip4str_plugin.load_detector`.
-        model: name or path of a model, see :func:`clip4str_plugin.load_model`.
-        **options: as in :class:`clip4str_plugin.Reader`.
+        detector: name of a detector, see `clip4str_plugin.load_detector`.
+        model: name or path of a model, see `clip4str_plugin.load_model`.
+        **options: as in `clip4str_plugin.Reader`.
     """
     from clip4str_plugin.reading.detectors import OneAtATime, load_detector
     from clip4str_plugin.reading.reader import Reader

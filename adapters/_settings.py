@@ -39,5 +39,5 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
     def options(self) -> dict[str, Any]:
-        """All but the model and the detector, as :class:`clip4str_plugin.Reader` takes them."""
+        """All but the model and the detector, as `clip4str_plugin.Reader` takes them."""
         return {name: getattr(self, name) for name in Settings.model_fields if name not in ("model", "detector")}

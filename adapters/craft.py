@@ -4,7 +4,7 @@
 >>> document = Reader("craft")([page])  # doctest: +SKIP
 
 The weights lie in the package ``torchfree-ocr`` (Apache-2.0, 83 MB); any other CRAFT network does as well. RapidOCR's
-detector, far cheaper, says where to look; see :mod:`clip4str_adapters.craft_tiles`.
+detector, far cheaper, says where to look; see `clip4str_adapters.craft_tiles`.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class CraftDetector:
         self.thresholds = thresholds or Thresholds()
 
     def __call__(self, pages: Sequence[np.ndarray]) -> list[Detections]:
-        """Find the words of pages; see :class:`clip4str_plugin.reading.detectors.Detector`."""
+        """Find the words of pages; see `clip4str_plugin.reading.detectors.Detector`."""
         for page in pages:
             check_page(page)
         return [self.find(page, self.scout.see(page).inner) for page in pages]
@@ -103,7 +103,7 @@ class CraftDetector:
 
         Args:
             page: uint8 RGB (H, W, 3).
-            text_map: (h, w) float32 over the page, how likely there is text; see :class:`Scout`.
+            text_map: (h, w) float32 over the page, how likely there is text; see `Scout`.
         """
         found: list[_Found] = []
         for canvas in place_tiles(plan_tiles(text_map, page.shape)):

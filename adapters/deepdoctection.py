@@ -6,7 +6,7 @@
 >>> pages = analyzer.analyze(path="scans/")  # doctest: +SKIP
 
 Facts about deepdoctection 1.4 that shaped this module: images are BGR; boxes are upright, so turned words are cropped
-with their surroundings unless our own reader crops them (:func:`ocr_detector`); a recognizer gets all words of a page
+with their surroundings unless our own reader crops them (`ocr_detector`); a recognizer gets all words of a page
 at once and answers by annotation id; analyzers are built by a closed factory, but keep their components in a list.
 
 deepdoctection's word detectors are docTR's; for us they are the detectors ``doctr:...``.
@@ -36,7 +36,7 @@ def text_recognizer(
     """Build a ``TextRecognizer`` for ``TextExtractionService(..., extract_from_roi="word")``.
 
     Args:
-        recognizer: a recognizer, a model, or the name or path of one as in :func:`clip4str_plugin.load_model`.
+        recognizer: a recognizer, a model, or the name or path of one as in `clip4str_plugin.load_model`.
         granularity: whether the regions hold one word each, or lines, which are then cut at their blanks.
     """
     import_host("deepdoctection", "deepdoctection")
@@ -50,7 +50,7 @@ def word_detector(detector: str | Detector = "rapidocr", **options: Any) -> Clip
     """Build an ``ObjectDetector`` of words for ``ImageLayoutService(..., to_image=True, crop_image=True)``.
 
     Args:
-        detector: as in :func:`clip4str_plugin.load_detector`; lines are cut into words.
+        detector: as in `clip4str_plugin.load_detector`; lines are cut into words.
         **options: of the detector's factory.
     """
     import_host("deepdoctection", "deepdoctection")
@@ -71,9 +71,9 @@ def ocr_detector(
     upright boxes around them.
 
     Args:
-        detector: as in :func:`clip4str_plugin.load_detector`.
-        recognizer: as in :func:`text_recognizer`.
-        **options: as in :class:`clip4str_plugin.Reader`.
+        detector: as in `clip4str_plugin.load_detector`.
+        recognizer: as in `text_recognizer`.
+        **options: as in `clip4str_plugin.Reader`.
     """
     import_host("deepdoctection", "deepdoctection")
     from clip4str_adapters.deepdoctection_predictors import ClipOcrDetector
@@ -95,9 +95,9 @@ def attach(
 
     Args:
         analyzer: what ``dd.get_dd_analyzer(...)`` gives, or a pipeline of your own.
-        recognizer: as in :func:`text_recognizer`.
-        detector: as in :func:`ocr_detector`; not used where deepdoctection has another component that finds words.
-        **options: the fields of :class:`clip4str_plugin.RecognizerOptions`.
+        recognizer: as in `text_recognizer`.
+        detector: as in `ocr_detector`; not used where deepdoctection has another component that finds words.
+        **options: the fields of `clip4str_plugin.RecognizerOptions`.
 
     Returns:
         the same analyzer.

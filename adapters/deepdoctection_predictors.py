@@ -1,4 +1,4 @@
-"""The predictors behind :mod:`clip4str_adapters.deepdoctection`; importing this loads deepdoctection."""
+"""The predictors behind `clip4str_adapters.deepdoctection`; importing this loads deepdoctection."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class ClipWordDetector(_WordFinder):
     """A detector of ours as an object detector of words.
 
     Args:
-        detector: see :mod:`clip4str_plugin.reading.detectors`.
+        detector: see `clip4str_plugin.reading.detectors`.
         name: for deepdoctection's ids of models.
     """
 

@@ -7,7 +7,7 @@
 On the command line: ``docling --allow-external-plugins --ocr-engine clip4str scan.pdf``.
 
 docling imports this module whenever it starts, so it must not load anything: the engine is in
-:mod:`clip4str_adapters.docling_engine`.
+`clip4str_adapters.docling_engine`.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""The engine behind :mod:`clip4str_adapters.docling`; importing this loads docling."""
+"""The engine behind `clip4str_adapters.docling`; importing this loads docling."""
 
 from __future__ import annotations
 

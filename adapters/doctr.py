@@ -10,7 +10,7 @@ The predictors built here are subclasses of docTR's with three corrections, whic
 - Objectness scores stay with their words; in docTR they slip when a box is dropped by a hook or for having no area.
 - No recognizer that is replaced at once, and no orientation model that is not used, is loaded.
 
-After :func:`register`, docTR's own ``ocr_predictor(reco_arch="clip4str_base16")`` works as well, with docTR's crops.
+After `register`, docTR's own ``ocr_predictor(reco_arch="clip4str_base16")`` works as well, with docTR's crops.
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ def recognition_predictor(
     Args:
         arch: ``"clip4str_"`` and the name of a model, the path of one, a model, or a recognizer.
         split_wide_crops: read crops that are wider than words can be in pieces, see
-            :class:`~clip4str_adapters.doctr_family.WordReader`.
+            `clip4str_adapters.doctr_family.WordReader`.
         orientation: which crops are tried in other directions, likewise.
-        **options: for the recognizer, as in :class:`clip4str_plugin.Recognizer`. Here the confidence of a word is the
+        **options: for the recognizer, as in `clip4str_plugin.Recognizer`. Here the confidence of a word is the
             ``"mean"`` of its characters' unless said otherwise, as docTR's own transformers report it.
     """
     import_host("doctr", "doctr")
@@ -116,9 +116,9 @@ def ocr_predictor(
 
     Args:
         det_arch: besides what docTR takes, a detector of ours: the name of an entry point of the group
-            ``clip4str.detectors`` or a callable as in :mod:`clip4str_plugin.reading.detectors`. Lines are cut
+            ``clip4str.detectors`` or a callable as in `clip4str_plugin.reading.detectors`. Lines are cut
             into words.
-        reco_arch: as ``arch`` in :func:`recognition_predictor`, or any recognition predictor.
+        reco_arch: as ``arch`` in `recognition_predictor`, or any recognition predictor.
         pretrained: whether *docTR's* models get their weights; CLIP4STR always has its own.
         pretrained_backbone: as in docTR.
         assume_straight_pages: as in docTR. With False, boxes may be rotated; they are cropped in perspective.
@@ -195,7 +195,7 @@ def kie_predictor(
 ) -> KIEPredictor:
     """Build docTR's KIE predictor around CLIP4STR; arguments as in ``doctr.models.kie_predictor``.
 
-    What is said of :func:`ocr_predictor` holds here too. A detector of ours has one class, ``"words"``.
+    What is said of `ocr_predictor` holds here too. A detector of ours has one class, ``"words"``.
     """
     import_host("doctr", "doctr")
     from clip4str_adapters.doctr_modules import KIEPredictor
@@ -286,7 +286,7 @@ def register() -> list[str]:
 
     Afterwards they take ``reco_arch="clip4str_tiny"`` and the other names returned, as well as models and recognizers
     of this package. Calling it again changes nothing. The crops are those of docTR; for perspective crops and aligned
-    scores use :func:`ocr_predictor` of this module. With ``pretrained=False`` CLIP4STR has its weights nevertheless.
+    scores use `ocr_predictor` of this module. With ``pretrained=False`` CLIP4STR has its weights nevertheless.
 
     >>> from clip4str_adapters.doctr import register
     >>> "clip4str_base16" in register()

@@ -39,7 +39,7 @@ class WordReader:
         recognizer: reads the crops; its ``confidence`` is what the words carry.
         split_wide_crops: whether to do all this, or to read each crop as one upright word.
         orientation: which crops are tried in other directions: ``"off"``, ``"auto"`` or ``"on"``, see
-            :class:`clip4str_plugin.Reader`.
+            `clip4str_plugin.Reader`.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class WordReader:
 
 @dataclass(frozen=True)
 class _Origin:
-    """What :class:`PerspectiveCrops` knows of a crop: the line it is a word of, and whether it stood on end."""
+    """What `PerspectiveCrops` knows of a crop: the line it is a word of, and whether it stood on end."""
 
     line: Hashable
     on_end: bool = False
@@ -167,11 +167,11 @@ class DetectorBoxes:
     """Any detector of ours or of third parties, answering as the hosts' detection predictors do.
 
     The hosts work with quadrilaterals of words. Lines are cut into words, each with the score of its line. A word with
-    more than four points stands in the document as the rectangle around it; :class:`PerspectiveCrops` still crops it
+    more than four points stands in the document as the rectangle around it; `PerspectiveCrops` still crops it
     along its curve.
 
     Args:
-        detector: see :mod:`clip4str_plugin.reading.detectors`.
+        detector: see `clip4str_plugin.reading.detectors`.
         assume_straight_pages: give upright boxes around the polygons instead of the polygons.
     """
 
@@ -270,9 +270,9 @@ _notes: ContextVar[_Notes | None] = ContextVar("clip4str_notes", default=None)
 
 
 class PerspectiveCrops:
-    """Mixin for the hosts' predictors: perspective crops, and notes for :class:`AlignedScores`.
+    """Mixin for the hosts' predictors: perspective crops, and notes for `AlignedScores`.
 
-    A subclass reads its pages within :meth:`noting` and hands what its detector answers to :meth:`note`.
+    A subclass reads its pages within `noting` and hands what its detector answers to `note`.
     """
 
     det_predictor: Any

@@ -1,4 +1,4 @@
-"""The modules behind :mod:`clip4str_adapters.doctr`; importing this loads torch and docTR."""
+"""The modules behind `clip4str_adapters.doctr`; importing this loads torch and docTR."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CLIP4STRPredictor(nn.Module):
 
     Args:
         recognizer: reads the crops; its ``confidence`` is what the words carry.
-        split_wide_crops: as in :class:`~clip4str_adapters.doctr_family.WordReader`.
+        split_wide_crops: as in `clip4str_adapters.doctr_family.WordReader`.
         orientation: likewise.
     """
 
@@ -64,14 +64,14 @@ class CLIP4STRPredictor(nn.Module):
 
     @torch.inference_mode()
     def forward(self, crops: Sequence[np.ndarray], **kwargs: Any) -> list[tuple[str, float]]:
-        """Read word crops, see :class:`~clip4str_adapters.doctr_family.WordReader`."""
+        """Read word crops, see `clip4str_adapters.doctr_family.WordReader`."""
         return self.reader(crops)
 
 
 class DetectorPredictor(nn.Module):
     """A detector of ours in the place of docTR's ``DetectionPredictor``.
 
-    Arguments and results are those of :class:`~clip4str_adapters.doctr_family.DetectorBoxes`; the boxes of a page come
+    Arguments and results are those of `clip4str_adapters.doctr_family.DetectorBoxes`; the boxes of a page come
     as docTR's only class, ``"words"``.
     """
 

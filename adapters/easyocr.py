@@ -153,14 +153,14 @@ _page: ContextVar[tuple[np.ndarray, Literal["rgb", "bgr"]] | None] = ContextVar(
 def attach(reader: Any, recognizer: Recognizer | CLIP4STR | str | Path = "tiny", **options: Any) -> Any:
     """Make CLIP4STR the recognizer of an ``easyocr.Reader``, which is best built with ``recognizer=False``.
 
-    EasyOCR recognizes in grey; with :meth:`readtext` CLIP4STR gets the colours. ``allowlist``,
+    EasyOCR recognizes in grey; with `readtext` CLIP4STR gets the colours. ``allowlist``,
     ``blocklist`` and the arguments of EasyOCR's own decoder are not used: choose characters with
     ``Recognizer(..., charset=...)``. Confidences are means over the characters of a line.
 
     Args:
         reader: an ``easyocr.Reader``; its methods ``recognize`` and ``readtext`` are replaced on this object.
-        recognizer: a recognizer, a model, or the name or path of one as in :func:`clip4str_plugin.load_model`.
-        **options: the fields of :class:`clip4str_plugin.RecognizerOptions`.
+        recognizer: a recognizer, a model, or the name or path of one as in `clip4str_plugin.load_model`.
+        **options: the fields of `clip4str_plugin.RecognizerOptions`.
 
     Returns:
         the same reader.

@@ -5,7 +5,7 @@ On the command line ``ocrmypdf --ocr-engine clip4str scan.pdf readable.pdf``, in
 everything stays as it is: Tesseract reads. With it, neither Tesseract nor Ghostscript need be installed.
 
 OCRmyPDF imports this module whenever it starts, so it must not load anything: the engine is in
-:mod:`clip4str_adapters.ocrmypdf_engine`.
+`clip4str_adapters.ocrmypdf_engine`.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The engine behind :mod:`clip4str_adapters.ocrmypdf`; importing this loads OCRmyPDF."""
+"""The engine behind `clip4str_adapters.ocrmypdf`; importing this loads OCRmyPDF."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ClipOcrEngine(OcrEngine):
 
     @staticmethod
     def get_orientation(input_file: Path, options: Any) -> OrientationConfidence:
-        """Say by how much a page image is turned; see :func:`page_orientation`."""
+        """Say by how much a page image is turned; see `page_orientation`."""
         angle, confidence = page_orientation(_reader(options), _load(input_file)[0])
         return OrientationConfidence(angle=angle, confidence=confidence)
 
@@ -102,7 +102,7 @@ class ClipOcrEngine(OcrEngine):
 
     @staticmethod
     def generate_pdf(input_file: Path, output_pdf: Path, output_text: Path, options: Any) -> None:
-        """OCRmyPDF's legacy way of getting text; it is not needed with :meth:`generate_ocr`."""
+        """OCRmyPDF's legacy way of getting text; it is not needed with `generate_ocr`."""
         raise NotImplementedError("--ocr-engine clip4str works with --pdf-renderer auto or fpdf2, not with sandwich")
 
 

@@ -5,7 +5,7 @@
 >>> predictor(pages).render()  # doctest: +SKIP
 
 An ``OCRPredictor`` that exists already takes it too: ``predictor.reco_predictor = recognition_predictor("tiny")``.
-The predictors built here make the same corrections as those of :mod:`clip4str_adapters.doctr`.
+The predictors built here make the same corrections as those of `clip4str_adapters.doctr`.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ def recognition_predictor(
     Args:
         arch: name or path of a model, a model, or a recognizer.
         split_wide_crops: read crops that are wider than words can be in pieces, see
-            :class:`~clip4str_adapters.doctr_family.WordReader`.
+            `clip4str_adapters.doctr_family.WordReader`.
         orientation: which crops are tried in other directions, likewise.
-        **options: for the recognizer, as in :class:`clip4str_plugin.Recognizer`. Here the confidence of a word is the
+        **options: for the recognizer, as in `clip4str_plugin.Recognizer`. Here the confidence of a word is the
             ``"mean"`` of its characters' unless said otherwise, as OnnxTR's own transformers report it.
     """
     import_host("onnxtr", "onnxtr")
@@ -88,9 +88,9 @@ def ocr_predictor(
 
     Args:
         det_arch: besides what OnnxTR takes, a detector of ours: the name of an entry point of the group
-            ``clip4str.detectors`` or a callable as in :mod:`clip4str_plugin.reading.detectors`. Lines are cut
+            ``clip4str.detectors`` or a callable as in `clip4str_plugin.reading.detectors`. Lines are cut
             into words.
-        reco_arch: as ``arch`` in :func:`recognition_predictor`.
+        reco_arch: as ``arch`` in `recognition_predictor`.
         assume_straight_pages: as in OnnxTR. With False, boxes may be rotated; they are cropped in perspective.
         det_bs: pages the detector takes at a time.
         det_engine_cfg: OnnxTR's ``EngineConfig`` for the detector.
@@ -146,7 +146,7 @@ def _predictor_class() -> Any:
 
 
 class _Noted:
-    """A detection predictor whose answers are noted for :class:`AlignedScores`; else it is what it wraps."""
+    """A detection predictor whose answers are noted for `AlignedScores`; else it is what it wraps."""
 
     def __init__(self, boxes: Any) -> None:
         self.boxes = boxes

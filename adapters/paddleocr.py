@@ -45,8 +45,8 @@ def attach(ocr: Any, recognizer: Recognizer | CLIP4STR | str | Path = "tiny", **
 
     Args:
         ocr: a ``PaddleOCR`` (or, of version 3, a PaddleX OCR pipeline).
-        recognizer: a recognizer, a model, or the name or path of one as in :func:`clip4str_plugin.load_model`.
-        **options: the fields of :class:`clip4str_plugin.RecognizerOptions`.
+        recognizer: a recognizer, a model, or the name or path of one as in `clip4str_plugin.load_model`.
+        **options: the fields of `clip4str_plugin.RecognizerOptions`.
 
     Returns:
         the same object.
@@ -78,14 +78,14 @@ def _marking(crop_by_polys: Any) -> Any:
 
 
 def text_recognizer(recognizer: Recognizer | CLIP4STR | str | Path = "tiny", **options: Any) -> _TextRecognizer:
-    """Build what ``PaddleOCR().text_recognizer`` is in version 2; see :func:`attach`."""
+    """Build what ``PaddleOCR().text_recognizer`` is in version 2; see `attach`."""
     from clip4str_plugin.reading.recognizer import as_recognizer
 
     return _TextRecognizer(as_recognizer(recognizer, **options))
 
 
 def text_rec_model(recognizer: Recognizer | CLIP4STR | str | Path = "tiny", **options: Any) -> _TextRecModel:
-    """Build what ``text_rec_model`` is in an OCR pipeline of PaddleX, version 3; see :func:`attach`."""
+    """Build what ``text_rec_model`` is in an OCR pipeline of PaddleX, version 3; see `attach`."""
     from clip4str_plugin.reading.recognizer import as_recognizer
 
     return _TextRecModel(as_recognizer(recognizer, **options))
@@ -140,9 +140,9 @@ def register(
     """Make CLIP4STR a text recognition model that version 3 knows by name, so that it loads none of its own.
 
     Args:
-        recognizer: as in :func:`attach`. It is loaded once, when PaddleOCR first asks for it.
+        recognizer: as in `attach`. It is loaded once, when PaddleOCR first asks for it.
         name: what PaddleOCR shall call it; registering a name again replaces what it meant.
-        **options: the fields of :class:`clip4str_plugin.RecognizerOptions`.
+        **options: the fields of `clip4str_plugin.RecognizerOptions`.
 
     Returns:
         keyword arguments for ``PaddleOCR(**register(...))``: the name, and a folder that holds no more than the name,

@@ -77,16 +77,16 @@ def detector(
 
 
 def attach(ocr: Any, recognizer: Recognizer | CLIP4STR | str | Path = "tiny", **options: Any) -> Any:
-    """Make CLIP4STR the recognizer of a ``RapidOCR``, reading words as :class:`clip4str_plugin.Reader` does.
+    """Make CLIP4STR the recognizer of a ``RapidOCR``, reading words as `clip4str_plugin.Reader` does.
 
     Lines are cut into words on the page itself and every word is straightened alone, which reads better than cutting
     the line's crop. Lines that RapidOCR's classifier has turned over are read from the crop, as by
-    :func:`text_recognizer`.
+    `text_recognizer`.
 
     Args:
         ocr: a ``RapidOCR``.
-        recognizer: a recognizer, a model, or the name or path of one as in :func:`clip4str_plugin.load_model`.
-        **options: the fields of :class:`clip4str_plugin.RecognizerOptions`.
+        recognizer: a recognizer, a model, or the name or path of one as in `clip4str_plugin.load_model`.
+        **options: the fields of `clip4str_plugin.RecognizerOptions`.
 
     Returns:
         the same object.
@@ -115,8 +115,8 @@ def text_recognizer(recognizer: Recognizer | CLIP4STR | str | Path = "tiny", **o
     ``return_word_box=True`` RapidOCR computes its word (or character) boxes from the words found.
 
     Args:
-        recognizer: a recognizer, a model, or the name or path of one as in :func:`clip4str_plugin.load_model`.
-        **options: the fields of :class:`clip4str_plugin.RecognizerOptions`.
+        recognizer: a recognizer, a model, or the name or path of one as in `clip4str_plugin.load_model`.
+        **options: the fields of `clip4str_plugin.RecognizerOptions`.
     """
     from clip4str_plugin.reading.recognizer import as_recognizer
 

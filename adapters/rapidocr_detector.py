@@ -61,7 +61,7 @@ class RapidOCRDetector:
         self.max_side = max_side
 
     def __call__(self, pages: Sequence[np.ndarray]) -> list[Detections]:
-        """Find the lines of pages; see :class:`clip4str_plugin.reading.detectors.Detector`."""
+        """Find the lines of pages; see `clip4str_plugin.reading.detectors.Detector`."""
         return [self._detect(page) for page in pages]
 
     def _detect(self, page: np.ndarray) -> Detections:

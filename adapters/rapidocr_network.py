@@ -40,7 +40,7 @@ class DetectionNetwork:
 def load_detection_network(
     arch: str | None, precision: Literal["fp32", "bf16"], threads: int | None, options: dict[str, Any]
 ) -> DetectionNetwork:
-    """Load a network; see :func:`clip4str_adapters.rapidocr.detector` for the arguments and errors."""
+    """Load a network; see `clip4str_adapters.rapidocr.detector` for the arguments and errors."""
     package = find_spec("rapidocr")
     if package is None or package.origin is None:
         raise HostError("RapidOCR is missing; pip install 'clip4str-plugin[rapidocr]'")

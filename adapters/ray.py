@@ -6,7 +6,7 @@
 One row a page is written, with the fields of ``clip4str read --format jsonl``. What is written also says how far a job
 has come: run again with the same arguments it goes on where it was interrupted, page by page.
 
-The stages can be used in pipelines of your own: :func:`decode` for ``flat_map``, :class:`Detect` and :class:`Recognize`
+The stages can be used in pipelines of your own: `decode` for ``flat_map``, `Detect` and `Recognize`
 for ``map_batches``. Detector and recognizer are actors of their own, each of which loads one model once. Ray Data
 limits what is in flight between the stages, and repeats what was lost with a worker.
 """
@@ -52,7 +52,7 @@ _PAUSES, _NOT_OPENED = (1.0, 4.0), -1
 
 @dataclass(frozen=True)
 class Totals:
-    """What a call of :func:`read_folder` did.
+    """What a call of `read_folder` did.
 
     Attributes:
         pages: rows written now, those with errors included.
@@ -92,9 +92,9 @@ def read_folder(
         source: folder, searched with the folders in it, or files. Local paths must be seen by all machines;
             ``s3://``, ``gs://``, ``hdfs://`` and other URIs are opened by PyArrow.
         output: folder for Parquet files, likewise.
-        detector: as in :func:`clip4str_plugin.load_detector`.
+        detector: as in `clip4str_plugin.load_detector`.
         detector_options: of the detector's factory, e.g. ``{"device": "cuda"}`` for ``doctr:...``.
-        model: as in :func:`clip4str_plugin.load_model`; a path must be seen by all machines.
+        model: as in `clip4str_plugin.load_model`; a path must be seen by all machines.
         detectors: actors that detect; a pair lets Ray choose between a smallest and a largest number.
         recognizers: actors that straighten words and recognize them, likewise.
         detector_cpus: CPU cores of each.
@@ -103,7 +103,7 @@ def read_folder(
         recognizer_gpus: likewise. With any, the model runs on ``"cuda"``.
         pages_a_batch: pages that an actor takes at a time.
         dpi: resolution for the pages of PDFs.
-        **options: as in :class:`clip4str_plugin.Reader`.
+        **options: as in `clip4str_plugin.Reader`.
 
     Returns:
         what was done.
@@ -290,7 +290,7 @@ def find_files(source: str | Path | Sequence[str]) -> list[str]:
 def _written(output: str) -> list[pyarrow.Table]:
     """Names, pages and errors of what is written already, one table a file.
 
-    Only files of :func:`read_folder` are looked at, and of these the ones cut short are removed.
+    Only files of `read_folder` are looked at, and of these the ones cut short are removed.
     """
     from pyarrow import fs, parquet
 
@@ -386,10 +386,10 @@ def _undecoded(path: str, number: int, last: bool, error: str) -> dict[str, Any]
 
 
 class Detect:
-    """Finds the text of pages: what :func:`decode` gives in, the same with ``found`` and ``detect_seconds`` out.
+    """Finds the text of pages: what `decode` gives in, the same with ``found`` and ``detect_seconds`` out.
 
     Args:
-        detector: as in :func:`clip4str_plugin.load_detector`.
+        detector: as in `clip4str_plugin.load_detector`.
         options: of its factory.
     """
 
@@ -416,11 +416,11 @@ class Detect:
 
 
 class Recognize:
-    """Reads what was found: what :class:`Detect` gives in, rows of :func:`schema` out.
+    """Reads what was found: what `Detect` gives in, rows of `schema` out.
 
     Args:
-        model: as in :func:`clip4str_plugin.load_model`, or a recognizer.
-        options: as in :class:`clip4str_plugin.Reader`.
+        model: as in `clip4str_plugin.load_model`, or a recognizer.
+        options: as in `clip4str_plugin.Reader`.
     """
 
     def __init__(

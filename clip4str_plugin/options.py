@@ -20,7 +20,7 @@ class RecognizerOptions:
         device: "cpu", "cuda", "cuda:1" ...; "auto" is the GPU if there is one. A model that was built before
             stays where it is with "auto".
         precision: the number format to compute in: "fp32", "bf16", "fp8", "int8" or "auto", see
-            :func:`clip4str_plugin.model.engines.set_precision`. A model that was built before stays as it is with
+            `clip4str_plugin.model.engines.set_precision`. A model that was built before stays as it is with
             "auto".
         batch_size: crops per batch; None for 32 on a CPU and 512 on a GPU. If a GPU runs out of memory, the size is
             halved permanently, and reading goes on.
@@ -98,7 +98,7 @@ def split_options(options: dict[str, Any]) -> tuple[ReadOptions, dict[str, Any]]
     """Part the options of reading from those of recognizing.
 
     Args:
-        options: fields of :class:`ReadOptions` and :class:`RecognizerOptions`.
+        options: fields of `ReadOptions` and `RecognizerOptions`.
 
     Returns:
         the options of reading, and what is left for the recognizer.

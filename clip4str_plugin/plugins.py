@@ -1,7 +1,7 @@
 """Plugins found through entry points; a broken one never affects the others.
 
 An entry point is a line in the metadata of an installed distribution: group, name and the object behind the name.
-Listing them imports nothing; only :meth:`Plugin.load` does.
+Listing them imports nothing; only `Plugin.load` does.
 """
 
 from __future__ import annotations

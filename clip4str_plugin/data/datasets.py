@@ -62,8 +62,8 @@ def open_dataset(
 
     Args:
         path: the folder.
-        charset: characters of the labels; see :func:`clean_label`.
-        max_length: longest label in characters; see :func:`clean_label`.
+        charset: characters of the labels; see `clean_label`.
+        max_length: longest label in characters; see `clean_label`.
         on_error: what an entry without a usable label does: "raise" an error, or be counted ("skip").
 
     Raises:
@@ -138,7 +138,7 @@ class FolderDataset(WordDataset):
 
     Args:
         root: the folder.
-        charset: characters of the labels; see :func:`clean_label`.
+        charset: characters of the labels; see `clean_label`.
         max_length: longest label in characters.
         on_error: what a line without a tab does: "raise", or be counted ("skip").
 
@@ -191,11 +191,11 @@ class FolderDataset(WordDataset):
 class LmdbDataset(WordDataset):
     """One LMDB set: ``num-samples``, and ``image-%09d`` (an encoded image) and ``label-%09d`` (UTF-8) from 1 on.
 
-    Opening it reads every label once, to leave out those that :func:`clean_label` refuses.
+    Opening it reads every label once, to leave out those that `clean_label` refuses.
 
     Args:
         root: the folder that holds ``data.mdb``.
-        charset: characters of the labels; see :func:`clean_label`.
+        charset: characters of the labels; see `clean_label`.
         max_length: longest label in characters.
         on_error: what an entry whose label is missing or not UTF-8 does: "raise", or be counted ("skip").
 

@@ -65,10 +65,10 @@ class _Graph:
 
 
 def export_onnx(model: CLIP4STR, folder: str | Path) -> Path:
-    """Write the model as :func:`export_reader` does, and what reads it without this package.
+    """Write the model as `export_reader` does, and what reads it without this package.
 
     To its files come ``model.json`` and ``clip4str_onnx.py``
-    (:class:`~clip4str_plugin.reading.onnx_recognizer.OnnxRecognizer`, which needs ONNX Runtime and NumPy).
+    (`clip4str_plugin.reading.onnx_recognizer.OnnxRecognizer`, which needs ONNX Runtime and NumPy).
 
     Args:
         model: from ``load_model``; exported in float32.
@@ -169,7 +169,7 @@ def export_torch(model: CLIP4STR, folder: str | Path) -> Path:
 
     Returns:
         the folder. Read the files with ``torch.export.load``; the inputs are those of
-        :mod:`clip4str_plugin.export.graphs`.
+        `clip4str_plugin.export.graphs`.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

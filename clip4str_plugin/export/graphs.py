@@ -1,7 +1,7 @@
 """The parts of a CLIP4STR model as functions of tensors alone, ready for ``torch.export`` and ONNX.
 
 Everything that depends on text (captions) or on the course of the decoding stays outside, except in
-:class:`WholeGraph`.
+`WholeGraph`.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class DecoderGraph(nn.Module):
 
         Args:
             tokens: (N, L) int64 context, begin token first.
-            memory: (N, 2 * depth, h, M, D/h) of :class:`ImageGraph` or :class:`TextGraph`.
+            memory: (N, 2 * depth, h, M, D/h) of `ImageGraph` or `TextGraph`.
             positions: (Q,) int64, the positions to predict.
             visible: (N, Q, L) bool, the tokens each position may see.
             content_visible: (N, L, L) bool, the tokens each token may see; used by decoders of several layers.
@@ -115,7 +115,7 @@ class WholeGraph(nn.Module):
 
     Both greedy loops go on until the last crop of the batch has ended, and what lies beyond a crop's own end is
     replaced by a certain end token, so that every crop reads as it does alone. The captions are made and tokenised
-    in the graph, which is possible for captions of ASCII letters and digits (see :class:`CaptionGraph`).
+    in the graph, which is possible for captions of ASCII letters and digits (see `CaptionGraph`).
 
     Args:
         model: with decoders of one layer.

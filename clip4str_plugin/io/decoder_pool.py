@@ -54,7 +54,7 @@ def decode_apart(
     seconds: float = PAGE_SECONDS,
     stop: Callable[[], bool] | None = None,
 ) -> Generator[PageImage | Unreadable, None, None]:
-    """Decode a file in a child process, page by page; see :func:`clip4str_plugin.io.decoding.decode`.
+    """Decode a file in a child process, page by page; see `clip4str_plugin.io.decoding.decode`.
 
     A page that ends the child costs only itself: another child goes on behind it.
 
@@ -160,7 +160,7 @@ def _why(child: _Child, index: int, how: Decoding, watch: _Watch) -> str:
 
 
 class _Child:
-    """A process of :func:`clip4str_plugin.io.decoder_worker.serve`."""
+    """A process of `clip4str_plugin.io.decoder_worker.serve`."""
 
     def __init__(self) -> None:
         if not sys.executable:

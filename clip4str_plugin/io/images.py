@@ -93,7 +93,7 @@ def read_pages(
     scaled to 8. HEIC photos need the package ``pillow-heif``.
 
     PDFs, TIFFs, large images and whatever may take long are decoded in child processes, which are limited to
-    :func:`clip4str_plugin.io.decoder_pool.memory_limit` and ``PAGE_SECONDS`` a page.
+    `clip4str_plugin.io.decoder_pool.memory_limit` and ``PAGE_SECONDS`` a page.
 
     >>> from clip4str_plugin.io.images import read_pages
     >>> [page.error for page in read_pages("missing.png")]
@@ -104,7 +104,7 @@ def read_pages(
         max_pixels: pages with more pixels are refused before they are decoded. A value beyond twice
             ``PIL.Image.MAX_IMAGE_PIXELS`` raises that limit of Pillow's as well, for the whole process.
         dpi: resolution for the pages of a PDF.
-        allow_url: whether to fetch what is an ``http`` or ``https`` URL, see :func:`clip4str_plugin.io.urls.fetch_url`.
+        allow_url: whether to fetch what is an ``http`` or ``https`` URL, see `clip4str_plugin.io.urls.fetch_url`.
         stop: as for `read_stream`.
 
     Yields:

@@ -25,7 +25,7 @@ def pair(
     """Map pages through a function that keeps their order, and pair each page with its result.
 
     Args:
-        pages: as :func:`clip4str_plugin.io.images.read_pages` gives them.
+        pages: as `clip4str_plugin.io.images.read_pages` gives them.
         function: takes pages, (H, W, 3) uint8 RGB, and gives one result each.
 
     Yields:

@@ -102,7 +102,7 @@ class _Deadline:
             self._sockets.clear()
 
     def connect(self, *args: Any, **options: Any) -> socket.socket:
-        """As :func:`socket.create_connection`."""
+        """As `socket.create_connection`."""
         connection = socket.create_connection(*args, **options)
         with self._lock:
             # Another handle of the same connection: TLS takes the first one over.

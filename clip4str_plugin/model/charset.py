@@ -70,7 +70,7 @@ class Tokenizer:
         return self.texts(self.scores(logits, lengths).cpu().numpy())
 
     def scores(self, logits: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Reduce logits, as in :meth:`decode`, to what their texts follow from.
+        """Reduce logits, as in `decode`, to what their texts follow from.
 
         Returns:
             (N, 2 T + 1) float32: the most probable ids, their probabilities, and the length of each row.
@@ -83,7 +83,7 @@ class Tokenizer:
         return torch.cat([ids.float(), probs, lengths[:, None].float()], dim=1)
 
     def texts(self, scores: np.ndarray) -> list[tuple[str, tuple[float, ...]]]:
-        """Read the texts of :meth:`decode` from :meth:`scores`."""
+        """Read the texts of `decode` from `scores`."""
         width = scores.shape[1] // 2
         ids, probs, symbols, eos = scores[:, :width].astype(np.int64), scores[:, width:-1], self._symbols, self.eos_id
         is_end = np.concatenate([ids == eos, np.ones((len(ids), 1), bool)], axis=1)

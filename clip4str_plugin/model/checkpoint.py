@@ -68,7 +68,7 @@ def load_model(
             ``save_pretrained``. Files are told apart by what they hold.
         device: where to put the weights.
         precision: "fp32", "bf16", "fp8", "int8" or "auto": the number format to compute in, see
-            :func:`clip4str_plugin.model.engines.set_precision`; None for PyTorch in float32, the reference.
+            `clip4str_plugin.model.engines.set_precision`; None for PyTorch in float32, the reference.
         allow_hub: allow the file's configuration to use towers and tokenizers from timm and the Hugging Face hub, which
             are then downloaded; code that comes with them never runs. By default a file cannot start a download.
         **overrides: configuration fields to change, for example ``refine_iters=2``; the published names

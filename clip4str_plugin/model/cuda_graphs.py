@@ -50,7 +50,7 @@ class GraphDecoder:
 
     @staticmethod
     def can_decode(model: Any) -> bool:
-        """Tell whether a model's captions can be made on the GPU; see :class:`CaptionGraph`."""
+        """Tell whether a model's captions can be made on the GPU; see `CaptionGraph`."""
         config = model.config
         if not config.cross_branch:
             return True

@@ -48,7 +48,7 @@ class PackedCrops:
         """Copy crops into one block.
 
         Args:
-            crops: from :func:`preprocess.as_array`.
+            crops: from `preprocess.as_array`.
             image_size: (height, width) of the model in pixels; very large crops are resized here.
             color: channel order of the crops.
             pin: put the block where a GPU can fetch it by itself.
@@ -74,7 +74,7 @@ class PackedCrops:
         return PackedCrops(self.pixels[start:stop], self.sizes[first:last], self.reverse)
 
     def resized(self, image_size: tuple[int, int], device: torch.device | str) -> Tensor:
-        """Squash all crops to one size: equal to :func:`preprocess.resize`.
+        """Squash all crops to one size: equal to `preprocess.resize`.
 
         Args:
             image_size: (height, width) in pixels.

@@ -25,7 +25,7 @@ def preprocess(crops: Sequence[Any], config: CLIP4STRConfig, color: Color = "rgb
     """Return the batch a model with this configuration takes for these crops.
 
     Args:
-        crops: N crops, each as in :func:`resize`.
+        crops: N crops, each as in `resize`.
         config: gives ``image_size`` (height, width), ``mean`` and ``std`` of the model.
         color: channel order of arrays with three or four channels.
 
@@ -79,7 +79,7 @@ def resize(crop: Any, image_size: tuple[int, int], color: Color = "rgb") -> np.n
 
 
 def resize_all(crops: Sequence[np.ndarray], image_size: tuple[int, int], color: Color = "rgb") -> np.ndarray:
-    """Resize what :func:`as_array` returned; returns (N, 3, height, width) uint8 RGB."""
+    """Resize what `as_array` returned; returns (N, 3, height, width) uint8 RGB."""
     batch = np.empty((len(crops), 3, *image_size), np.uint8)
     for planes, crop in zip(batch, crops):
         planes[...] = _resize(crop, image_size, color)
@@ -89,7 +89,7 @@ def resize_all(crops: Sequence[np.ndarray], image_size: tuple[int, int], color: 
 def as_array(crop: Any, color: Color = "rgb") -> np.ndarray:
     """Return a crop's pixels as a uint8 array (H, W) or (H, W, 3), channels in the order ``color``.
 
-    Args and errors are those of :func:`resize`.
+    Args and errors are those of `resize`.
     """
     if not isinstance(crop, Image.Image):
         return _colour_channels(crop)

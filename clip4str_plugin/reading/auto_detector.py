@@ -63,11 +63,11 @@ class AutoDetector:
 
     @property
     def max_side(self) -> int:
-        """The longest side, in pixels, that a page is looked at with; see :class:`~.detectors.Detector`."""
+        """The longest side, in pixels, that a page is looked at with; see `.detectors.Detector`."""
         return int(getattr(self._lines, "max_side", 2048))
 
     def named(self, name: str) -> Detector:
-        """Return the detector that :class:`Detections` name, so that the parts of a page are all looked at by one."""
+        """Return the detector that `Detections` name, so that the parts of a page are all looked at by one."""
         words = self._word_detector() if name == "craft" else None
         return self._lines if words is None else words
 

@@ -16,15 +16,15 @@ Reading: TypeAlias = tuple[str, tuple[float, ...]]
 
 
 class Backend(Protocol):
-    """Computes for a :class:`~clip4str_plugin.reading.recognizer.Recognizer`; several threads may share one.
+    """Computes for a `clip4str_plugin.reading.recognizer.Recognizer`; several threads may share one.
 
     Attributes:
         config: of the model: ``image_size`` (height, width), ``charset``, ``max_label_length``, ``turn_tall``.
         device: where it computes, "cpu" or "cuda:0" say.
         batch_size: crops in one pass, where nobody says otherwise.
-        runs_ahead: :meth:`read` returns before the work is done, so that it is worth calling before its last result is
+        runs_ahead: `read` returns before the work is done, so that it is worth calling before its last result is
             taken.
-        out_of_memory: what :meth:`read` raises where smaller batches may help; an empty tuple where nothing is.
+        out_of_memory: what `read` raises where smaller batches may help; an empty tuple where nothing is.
     """
 
     @property
@@ -45,7 +45,7 @@ class Backend(Protocol):
     def stage(self, crops: Sequence[np.ndarray], color: Color) -> Any:
         """Take a batch of crops nearer to the device.
 
-        Called ahead of time, in another thread than :meth:`read`.
+        Called ahead of time, in another thread than `read`.
 
         Args:
             crops: N crops of any size, from ``preprocess.as_array``.

@@ -1,6 +1,6 @@
 """Text detectors: what they are, and how they are found by name.
 
-A detector is any callable ``detect(pages) -> list[Detections]``: uint8 RGB pages in, one :class:`Detections` for each
+A detector is any callable ``detect(pages) -> list[Detections]``: uint8 RGB pages in, one `Detections` for each
 out.
 Installed packages offer theirs through the entry-point group ``clip4str.detectors``, whose values are factories
 ``factory(arch: str | None = None, **options) -> detector``.
@@ -42,7 +42,7 @@ class Detections:
         scores: (N,) float32, how sure the detector is of each region, in [0, 1].
         granularity: whether a region holds one ``"word"`` or a whole ``"line"``.
         detector: the name of the detector, if it was chosen from several, else "".
-        rivals: what another detector found on the same page, or None. :class:`clip4str_plugin.Reader` reads both and
+        rivals: what another detector found on the same page, or None. `clip4str_plugin.Reader` reads both and
             keeps the better result where they overlap; other readers may ignore them.
     """
 
@@ -79,7 +79,7 @@ class Detector(Protocol):
     """
 
     def __call__(self, pages: Sequence[np.ndarray]) -> list[Detections]:
-        """Return one :class:`Detections` a page, in the order of the pages.
+        """Return one `Detections` a page, in the order of the pages.
 
         Args:
             pages: uint8 RGB arrays of shape (H, W, 3), of any sizes.
@@ -157,16 +157,16 @@ def check_page(page: Any) -> None:
 def orient_detections(
     quads: Sequence[np.ndarray], scores: Sequence[float] | np.ndarray, granularity: Literal["word", "line"]
 ) -> Detections:
-    """Build :class:`Detections` from a host's boxes whose first corner says nothing about the text.
+    """Build `Detections` from a host's boxes whose first corner says nothing about the text.
 
     The corners are put in the likeliest reading order (see
-    :func:`clip4str_plugin.geometry.polygons.order_quad`), longer outlines likewise; boxes that no pixel fits in are
+    `clip4str_plugin.geometry.polygons.order_quad`), longer outlines likewise; boxes that no pixel fits in are
     left out together with their scores.
 
     Args:
         quads: (4, 2) corners in pixels each, in any winding, or (K, 2) outlines.
         scores: one a quad.
-        granularity: as in :class:`Detections`.
+        granularity: as in `Detections`.
     """
     import numpy as np
 

@@ -35,7 +35,7 @@ def find_doubtful(
         readings: of the words of a page.
         lines: for each line the indices of its words; words without a line stand alone.
         min_confidence: the limit, from 0 to 1.
-        kind: of the readings' confidence, see ``confidence`` of :class:`clip4str_plugin.Recognizer`. Only a product
+        kind: of the readings' confidence, see ``confidence`` of `clip4str_plugin.Recognizer`. Only a product
             falls with the length of a word.
 
     Returns:

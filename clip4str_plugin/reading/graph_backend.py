@@ -33,10 +33,10 @@ def find_graphs(source: str | Path) -> Path | None:
 
 
 class GraphBackend:
-    """Reads with the graphs of a model, in float32 on the CPU; see :class:`~clip4str_plugin.reading.backend.Backend`.
+    """Reads with the graphs of a model, in float32 on the CPU; see `clip4str_plugin.reading.backend.Backend`.
 
     Args:
-        folder: from :func:`find_graphs`.
+        folder: from `find_graphs`.
         options: charset and early exit.
 
     Raises:

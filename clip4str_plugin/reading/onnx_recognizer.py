@@ -359,7 +359,7 @@ class OnnxModel:
 
 
 class OnnxRecognizer(OnnxModel):
-    """Reads word crops of any size and gives one :class:`OnnxRecognition` for each, in order.
+    """Reads word crops of any size and gives one `OnnxRecognition` for each, in order.
 
     Args:
         folder: written by ``clip4str export``.

@@ -48,10 +48,10 @@ class Reader:
     (120, 300)
 
     Args:
-        detector: the name of an installed detector (see :func:`clip4str_plugin.load_detector`) or a detector.
-        recognizer: a recognizer, a model, or the name or file of one (see :func:`clip4str_plugin.load_model`).
-        **options: the fields of :class:`clip4str_plugin.ReadOptions` and, unless the recognizer is built already, of
-            :class:`clip4str_plugin.RecognizerOptions`.
+        detector: the name of an installed detector (see `clip4str_plugin.load_detector`) or a detector.
+        recognizer: a recognizer, a model, or the name or file of one (see `clip4str_plugin.load_model`).
+        **options: the fields of `clip4str_plugin.ReadOptions` and, unless the recognizer is built already, of
+            `clip4str_plugin.RecognizerOptions`.
 
     Raises:
         TypeError: there is no such option.
@@ -84,7 +84,7 @@ class Reader:
             objectness.
 
         Raises:
-            Clip4StrError: a page could not be read; use :meth:`stream` to go on with the others.
+            Clip4StrError: a page could not be read; use `stream` to go on with the others.
         """
         from doctr.io import Document
 
@@ -151,7 +151,7 @@ class Reader:
             image: the page, uint8 (H, W, 3) RGB.
             polygons: (K, 2) pixels each, K >= 3, in any winding.
             start: ``"any"`` or ``"top-left"``: what the first point of a polygon means, see
-                :func:`clip4str_plugin.rectify`.
+                `clip4str_plugin.rectify`.
 
         Returns:
             for each polygon, in order, its words in reading order, possibly none. ``line`` is the index
@@ -251,7 +251,7 @@ class Reader:
 
 
 def _open(source: Source | Iterable[Source]) -> Iterator[PageImage | Unreadable]:
-    """The pages of what :meth:`Reader.read` takes."""
+    """The pages of what `Reader.read` takes."""
     from PIL import Image
 
     from clip4str_plugin.io.images import PageImage, Unreadable, find_files, read_pages, to_rgb

@@ -36,7 +36,7 @@ class Recognition:
 
     Attributes:
         text: the characters, possibly none.
-        confidence: between 0 and 1; see :class:`clip4str_plugin.RecognizerOptions`.
+        confidence: between 0 and 1; see `clip4str_plugin.RecognizerOptions`.
         char_confidences: the probability of each character of ``text``, between 0 and 1.
         turns: by how many quarter turns, anticlockwise, the crop was turned to be read so (``turn_tall``).
     """
@@ -59,7 +59,7 @@ _LETTER = 0.5
 
 
 class Recognizer:
-    """Reads word crops of any size, in batches, and gives one :class:`Recognition` for each, in order.
+    """Reads word crops of any size, in batches, and gives one `Recognition` for each, in order.
 
     Crops are uint8 arrays (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), contiguous or not, or Pillow images. Transparent
     parts get a background on which the text is visible. A crop without pixels gives empty text with confidence 0. The
@@ -68,11 +68,11 @@ class Recognizer:
     A recognizer may be used from several threads at once.
 
     Args:
-        model: a model, which is put in evaluation mode; or what :func:`clip4str_plugin.load_model` takes. The options
+        model: a model, which is put in evaluation mode; or what `clip4str_plugin.load_model` takes. The options
             affect this recognizer only, not others with the same model.
         on_error: what to do with a crop of a wrong type or shape: "raise" an ImageError that names its index, or read
             it as "empty" (text "", confidence 0, a warning in the log).
-        **options: the fields of :class:`clip4str_plugin.RecognizerOptions`.
+        **options: the fields of `clip4str_plugin.RecognizerOptions`.
 
     Raises:
         TypeError: there is no such option.
@@ -128,7 +128,7 @@ class Recognizer:
         list), those of like shape, and so of about as many characters, share a batch, so that short words do not wait
         for long ones; results then come for 8 batches at a time.
 
-        Args and errors are those of :meth:`__call__`.
+        Args and errors are those of `__call__`.
         """
         if color not in get_args(Color):
             raise ValueError(f"color must be 'rgb' or 'bgr', is {color!r}")
@@ -142,7 +142,7 @@ class Recognizer:
 
     @property
     def config(self) -> Any:
-        """The configuration of the model, see :class:`clip4str_plugin.model.config.CLIP4STRConfig`."""
+        """The configuration of the model, see `clip4str_plugin.model.config.CLIP4STRConfig`."""
         return self._backend.config
 
     @property
@@ -263,9 +263,9 @@ def as_recognizer(source: Recognizer | CLIP4STR | str | Path, **options: Any) ->
     """Return the recognizer a host is to use.
 
     Args:
-        source: a recognizer, taken as it is; a model; or what :func:`clip4str_plugin.load_model` takes. Hosts name
+        source: a recognizer, taken as it is; a model; or what `clip4str_plugin.load_model` takes. Hosts name
             their architectures in one flat list, so ``"clip4str_base16"`` is understood as ``"base16"``.
-        **options: the fields of :class:`clip4str_plugin.RecognizerOptions`.
+        **options: the fields of `clip4str_plugin.RecognizerOptions`.
 
     Raises:
         ValueError: options come with a recognizer that is built already.

@@ -28,7 +28,7 @@ _Staged: TypeAlias = torch.Tensor | PackedCrops
 
 
 class TorchBackend:
-    """Reads with a PyTorch model, on any device; see :class:`~clip4str_plugin.reading.backend.Backend`.
+    """Reads with a PyTorch model, on any device; see `clip4str_plugin.reading.backend.Backend`.
 
     Args:
         model: a model, put in evaluation mode, or what ``load_model`` takes. Where device or precision ask for a

@@ -38,7 +38,7 @@ class Region:
         score: the detector's, in [0, 1]; that of the line where it finds lines.
         line: index of the detected region that it was cut from; words of one line share it.
         crop: uint8 (h, w, 3), straightened.
-        pieces: of its line, see :mod:`clip4str_plugin.reading.segmentation`; None where words were detected.
+        pieces: of its line, see `clip4str_plugin.reading.segmentation`; None where words were detected.
         span: the pieces it is made of.
         likely: whether it is a word by the look of the blanks, and not one of the alternatives.
     """
@@ -110,7 +110,7 @@ def read_regions(
         pages: for each page its words and their alternatives.
         recognize: reads crops; a ``Recognizer``, say.
         orientation: which words are tried in other directions, see ``resolve_orientation``.
-        max_length: as in :func:`read_words`.
+        max_length: as in `read_words`.
 
     Returns:
         for each page its words, line after line, each with its reading and the direction it was read in.

@@ -35,7 +35,7 @@ async def answer(
         request: whose body has been received.
         job_queue: has the job read.
         uploads: taken out of the list once the job owns them.
-        format: see :class:`~clip4str_plugin.service.jobs.Job`.
+        format: see `clip4str_plugin.service.jobs.Job`.
         dpi: likewise.
         preview: likewise.
         timeout: seconds for all of it.

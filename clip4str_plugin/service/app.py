@@ -57,7 +57,7 @@ def create_app(
         names: of detector and model, to be told by ``/health``.
         hosts: names under which browsers may reach the service, besides ``localhost``, the machine's own name and
             addresses in numbers; "*" for any.
-        **options: as for :class:`clip4str_plugin.Reader`.
+        **options: as for `clip4str_plugin.Reader`.
 
     Returns:
         an ASGI application; its lifespan's end stops the threads that read.

@@ -59,7 +59,7 @@ class Batcher:
         """Read crops, as a recognizer does; blocks until they are read.
 
         Args:
-            crops: as :class:`clip4str_plugin.Recognizer` takes them.
+            crops: as `clip4str_plugin.Recognizer` takes them.
             color: channel order of arrays with three or four channels.
             cancelled: set when nobody waits for the result any more; crops not begun by then are dropped.
 
@@ -157,7 +157,7 @@ class SharedRecognizer:
 
     Args:
         batcher: reads them.
-        cancelled: as in :meth:`Batcher.read`.
+        cancelled: as in `Batcher.read`.
     """
 
     def __init__(self, batcher: Batcher, cancelled: threading.Event) -> None:
@@ -175,11 +175,11 @@ class SharedRecognizer:
         return getattr(self._batcher.recognizer, "config", None)
 
     def __call__(self, crops: Iterable[Any], color: Color = "rgb") -> list[Recognition]:
-        """Read all crops, as :meth:`clip4str_plugin.Recognizer.__call__` does."""
+        """Read all crops, as `clip4str_plugin.Recognizer.__call__` does."""
         return self._batcher.read(list(crops), color, self._cancelled)
 
     def stream(self, crops: Iterable[Any], color: Color = "rgb") -> Iterator[Recognition]:
-        """Read crops a batch at a time, as :meth:`clip4str_plugin.Recognizer.stream` does."""
+        """Read crops a batch at a time, as `clip4str_plugin.Recognizer.stream` does."""
         iterator = iter(crops)
         while chunk := list(islice(iterator, self.batch_size)):
             yield from self(chunk, color)

@@ -38,7 +38,7 @@ class JobQueue:
         recognizer: reads the words; one batch at a time, filled from all requests.
         limits: how many are read and may wait.
         metrics: counts what happens.
-        options: as for :class:`clip4str_plugin.Reader`.
+        options: as for `clip4str_plugin.Reader`.
     """
 
     def __init__(

@@ -67,7 +67,7 @@ def build_server(app: FastAPI, limits: Limits, log_level: str = "warning") -> uv
     SIGINT and SIGTERM stop it: no new connections, some seconds for the requests under way, then the end.
 
     Args:
-        app: from :func:`~clip4str_plugin.service.app.create_app`.
+        app: from `clip4str_plugin.service.app.create_app`.
         limits: bound the connections.
         log_level: of uvicorn; "info" logs every request.
     """

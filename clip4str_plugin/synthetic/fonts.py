@@ -255,7 +255,7 @@ def find_fonts(
 
     Args:
         folders: where to look, with all folders below; by default the system's and the user's font folders.
-        cache: file for the findings, see :func:`inspect_fonts`.
+        cache: file for the findings, see `inspect_fonts`.
 
     Returns:
         Sorted paths of usable font files; empty when there are none.

@@ -15,7 +15,7 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class Style:
-    """The choices made for one word; see :func:`choose_style`."""
+    """The choices made for one word; see `choose_style`."""
 
     __slots__ = (
         "border",
@@ -202,7 +202,7 @@ def paint(rng: Random, style: Style, bank: TextureBank, masks: np.ndarray) -> np
         rng: source of chance.
         style: the choices.
         bank: where textures are cut from.
-        masks: what :func:`layers` returned, as seen in the crop.
+        masks: what `layers` returned, as seen in the crop.
 
     Returns:
         (H, W, 3) float32 RGB, about 0 to 255.

@@ -42,7 +42,7 @@ class WordRenderer:
     forked from it would wait for ever for threads of OpenCV that did not come along.
 
     Args:
-        fonts: font files, usually :func:`~clip4str_plugin.synthetic.find_fonts`'s answer.
+        fonts: font files, usually `clip4str_plugin.synthetic.find_fonts`'s answer.
         seed: names the stream.
         cache: file that keeps the findings about fonts; by default in the user's cache folder.
 

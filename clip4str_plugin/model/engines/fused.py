@@ -35,7 +35,7 @@ class FusedEncoders:
     May be used from several threads at once, copied and pickled.
 
     Args:
-        model: a ``CLIP4STR`` that :meth:`can_compute`, best before its weights are rounded.
+        model: a ``CLIP4STR`` that `can_compute`, best before its weights are rounded.
         dtype: type to compute in.
         fp8: matrix products of the blocks in 8 bits (e4m3, one scale a row of either matrix), for bfloat16.
         compiled: compile the blocks, which takes seconds at the first use and needs a C compiler.

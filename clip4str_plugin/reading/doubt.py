@@ -19,6 +19,9 @@ _SHORT, _SHARE = 3, 0.4
 # ... in a line whose other words, at least so many characters, are read this well on the average.
 _CHARACTERS, _WELL_READ = 3, 0.8
 
+# A letter that stands alone and looks like others shares its probability with them, and has this share of the limit.
+_LOOK_ALIKES, _SHARED = frozenset("cCoO0sSuUvVwWxXzZlI1"), 0.8
+
 
 def find_doubtful(
     readings: Sequence[Recognition],
@@ -42,7 +45,10 @@ def find_doubtful(
         for each word whether it is doubtful; empty ones are.
     """
     sure = [_per_word(reading, kind) for reading in readings]
-    doubtful = [not reading.text or trust < min_confidence for reading, trust in zip(readings, sure)]
+    doubtful = [
+        not reading.text or trust < min_confidence * (_SHARED if reading.text in _LOOK_ALIKES else 1.0)
+        for reading, trust in zip(readings, sure)
+    ]
     for line in lines:
         for index in line:
             if not doubtful[index] or not 0 < len(readings[index].text) <= _SHORT:

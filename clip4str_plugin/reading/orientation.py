@@ -24,8 +24,9 @@ _MARGIN = 0.1
 _SHORT, _SHORT_MARGIN = 4, 0.25
 # A single letter is as good a letter, or another one, in nearly every direction: W and M, Z and N, C and n, I and -.
 _LETTER_MARGIN = 0.6
-# Where no more than a letter lies on end, the letter that stands there is believed although it is less certain.
-_STANDING = -0.3
+# Where no more than a letter lies on end, the letter that stands there is believed although it is less certain, and
+# still more where a mark lies there: a dash on end is an I.
+_STANDING, _NO_DASH = -0.3, -0.6
 
 R = TypeVar("R", bound=Reading)
 
@@ -104,7 +105,7 @@ def _margin(reading: Reading, on_end: bool, stands: bool) -> float:
     letters = sum(char.isalnum() for char in reading.text)
     # Nothing but the letters tells which way text on end runs, however short it is.
     if on_end:
-        return _STANDING if stands and letters <= 1 else 0.0
+        return (0.0 if letters > 1 else _STANDING if letters else _NO_DASH) if stands else 0.0
     if letters == 1 and len(reading.text) == 1:
         return _LETTER_MARGIN
     return _SHORT_MARGIN if reading.text and letters <= _SHORT else _MARGIN

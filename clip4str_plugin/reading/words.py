@@ -15,6 +15,7 @@ from clip4str_plugin.geometry.rectification import rectify
 from clip4str_plugin.geometry.text_strip import TextStrip
 from clip4str_plugin.options import Orientation
 from clip4str_plugin.reading.detectors import Detections
+from clip4str_plugin.reading.letter_case import SeenWord, settle_case
 from clip4str_plugin.reading.line_splitting import find_pieces, split_lines
 from clip4str_plugin.reading.long_words import read_long_words
 from clip4str_plugin.reading.orientation import Oriented, oriented, resolve_orientation, stands_on_end
@@ -134,7 +135,19 @@ def read_regions(
         found[number] += [
             (region, replace(item, reading=_without_rules(item.reading))) for region, item in _chosen(line)
         ]
-    return found
+    return [_with_case(page) for page in found]
+
+
+def _with_case(page: list[tuple[Region, Oriented[Recognition]]]) -> list[tuple[Region, Oriented[Recognition]]]:
+    """The words of a page, small letters and capitals that look alike told apart by their size."""
+    words = [
+        SeenWord(item.reading, np.rot90(region.crop, item.turns), region.polygon.mean(axis=0), region.line)
+        for region, item in page
+    ]
+    changed = settle_case(words)
+    return [
+        (region, replace(item, reading=changed.get(index, item.reading))) for index, (region, item) in enumerate(page)
+    ]
 
 
 def _without_rules(reading: Recognition) -> Recognition:

@@ -108,7 +108,7 @@ def group_lines(words: Runs, lines: Sequence[int] | None = None) -> list[list[in
         while index >= 0 and not seen[index]:
             seen[index] = True
             chain.append(index)
-            after = following[index]
+            after = int(following[index])
             index = after if after >= 0 and preceding[after] == index else -1
         if chain:
             chains.append(chain)

@@ -29,7 +29,7 @@ SINGLES = 8  # crops read one by one in a round
 
 @dataclass(frozen=True)
 class Contestant:
-    """Who reads.
+    """A recognizer to measure.
 
     Attributes:
         kind: "clip4str", "doctr" or "rapidocr".
@@ -58,7 +58,7 @@ class Contestant:
 
 @dataclass
 class Result:
-    """What was measured of one contestant.
+    """What was measured for one contestant.
 
     Attributes:
         name: of the contestant.
@@ -169,7 +169,7 @@ def _pages(paths: Sequence[str]) -> list[np.ndarray]:
 
 
 def measure(contestants: Sequence[Contestant], images: Sequence[np.ndarray], rounds: int = 5) -> list[Result]:
-    """Let contestants read the same images in turns.
+    """Measure contestants on the same images, in alternation.
 
     Args:
         contestants: who takes part; one that cannot start is left out of the measuring and says why in ``note``.

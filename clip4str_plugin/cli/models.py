@@ -1,4 +1,4 @@
-"""``clip4str models``: the models that can be named."""
+"""``clip4str models``: list available models."""
 
 from __future__ import annotations
 

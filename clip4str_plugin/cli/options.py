@@ -1,4 +1,4 @@
-"""Options that several sub-commands share, and the objects they stand for."""
+"""Options that several sub-commands share, and the objects that are built from them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def positive(text: str) -> int:
 
 
 def threads(text: str) -> int:
-    """Parse a number of threads: beyond what any processor has, libraries take memory or end the process."""
+    """Parse a number of threads; libraries fail with far more threads than any processor has."""
     value = positive(text)
     if value > MOST_THREADS:
         raise argparse.ArgumentTypeError(f"{value} is more than {MOST_THREADS}")
@@ -58,7 +58,7 @@ def not_negative(text: str) -> int:
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the paths and how they are read."""
+    """Add the input paths and their options."""
     from clip4str_plugin.io.images import MAX_PIXELS, PDF_DPI
 
     parser.add_argument(
@@ -84,7 +84,7 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add which model reads, and how."""
+    """Add the model and its options."""
     group = parser.add_argument_group("model")
     group.add_argument(
         "--model",
@@ -127,12 +127,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_charset_argument(parser: argparse.ArgumentParser) -> None:
-    """Add the restriction of what may be read."""
+    """Add the charset."""
     parser.add_argument("--charset", metavar="CHARACTERS", help="read these characters only, for example 0123456789")
 
 
 def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add which detector finds the text."""
+    """Add the detector and its options."""
     group = parser.add_argument_group("detector")
     group.add_argument(
         "--detector",
@@ -153,7 +153,7 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
 def build_recognizer(
     args: argparse.Namespace, overrides: dict[str, Any] | None = None, *, pytorch: bool = False
 ) -> Recognizer:
-    """Load the model and wrap it as the options say.
+    """Load the model and build the recognizer from the options.
 
     Args:
         args: parsed with `add_model_arguments`.
@@ -187,7 +187,7 @@ def build_recognizer(
 
 
 def build_detector(args: argparse.Namespace) -> Detector:
-    """Load the detector that the options name.
+    """Load the detector from the options.
 
     ``--threads`` and ``--device`` go to detectors whose factory takes them.
 

@@ -23,7 +23,7 @@ __all__ = ["FileNames", "FolderWriter", "open_output", "open_writer"]
 
 @contextmanager
 def open_output(args: argparse.Namespace) -> Iterator[BinaryIO]:
-    """Open ``--output``, or standard output without it, for bytes; a file appears when it is whole.
+    """Open ``--output``, or standard output without it, for bytes; a file appears when it is complete.
 
     Raises:
         UsageError: it cannot be written, or is one of the inputs.
@@ -66,7 +66,7 @@ def open_writer(args: argparse.Namespace) -> Iterator[Writer]:
 
 
 class FileNames:
-    """Names for files in a folder after those of the inputs, each given only once.
+    """Unique names for files in a folder, after those of the inputs.
 
     Args:
         folder: created if missing.

@@ -1,4 +1,4 @@
-"""``clip4str plugins``: what installed packages plug in, and whether it works."""
+"""``clip4str plugins``: list available detectors and hosts, and whether they work."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the list; a plugin that does not work is reported and costs nothing else."""
+    """Print the list; plugins that do not work are reported."""
     records = plugin_records()
     if args.format == "json":
         print(json.dumps(records, indent=1))

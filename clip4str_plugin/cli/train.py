@@ -1,4 +1,4 @@
-"""``clip4str train``: train or fine-tune a model, or go on where a training was stopped."""
+"""``clip4str train``: train or fine-tune a model, or resume a training."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Sets of labelled crops: opened, checked, split, converted, made."""
+"""Sets of labelled crops: open, check, split, convert and make them."""

@@ -1,4 +1,4 @@
-"""Sets whose labels say less than their crops show, completed by what a recognizer reads."""
+"""Complete labels that lack case or punctuation with the results of a recognizer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["relabel"]
 
 
 def relabel(source: str | Path, target: str | Path, recognizer: Recognizer) -> dict[str, int]:
-    """Copy a set with labels that have case and punctuation, and with words on end laid down.
+    """Copy a set with case and punctuation added to its labels, and vertical words turned.
 
     Labels of many research sets lack punctuation or case, and teach a model to leave them out. Where a recognizer reads
     the same letters and digits as the label, case ignored, its reading replaces the label; else the label stays.

@@ -1,4 +1,4 @@
-"""Rendered words as a set on disk: to look at, to compare models on, or to publish where real crops may not be."""
+"""Write rendered words as a set: to look at them, to compare models, or to publish where real crops may not be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checking and splitting sets of labelled crops, and turning folders with labels.tsv into LMDB sets and back."""
+"""Check and split sets of labelled crops, and convert folders with labels.tsv to LMDB sets and back."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _BATCH = 1000
 
 @dataclass
 class DataReport:
-    """What a set holds and what is wrong with it.
+    """What a set holds, and its problems.
 
     Attributes:
         name: the set as given.
@@ -61,14 +61,14 @@ class DataReport:
 
     @property
     def usable(self) -> bool:
-        """Whether nothing is wrong that spoils a training or a test."""
+        """Whether the set is fit for training and testing."""
         return bool(self.samples) and not (self.unreadable or self.corrupt or any(self.shared.values()))
 
 
 def check_dataset(
     path: str | Path, charset: str = CHARSET_94, max_length: int | None = 25, against: Sequence[str | Path] = ()
 ) -> DataReport:
-    """Read a whole set and tell what is wrong with it.
+    """Read a whole set and report its problems.
 
     Args:
         path: as in ``open_dataset``.
@@ -116,7 +116,7 @@ def _fingerprints(dataset: WordDataset, problems: list[str], report: DataReport 
 
 
 def convert(source: str | Path, target: str | Path, to: str) -> dict[str, int]:
-    """Copy a set into the other layout; images and labels stay byte for byte as they are.
+    """Copy a set into the other layout; images and labels do not change.
 
     Args:
         source: folder with ``labels.tsv``, or with LMDB sets at any depth.

@@ -1,4 +1,4 @@
-"""Parts of words as further crops to train on: where real words are few, a model learns them by heart."""
+"""Cut words into parts, to get more training crops from few words."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class LetterFinder:
 
 
 def write_word_parts(source: str | Path, target: str | Path, count: int = 3, seed: int = 0) -> dict[str, int]:
-    """Cut words of a set between their letters, and write the parts as a set.
+    """Cut the words of a set between letters, and write the parts as a set.
 
     A word is cut where the bundled recognizer reads its label, letters and digits, case ignored: only then is known
     where its letters are. Words of fewer than four characters, and crops less than 1.4 times as wide as high, which

@@ -1,4 +1,4 @@
-"""How well a model reads: accuracy, comparison, reports and pictures."""
+"""Measure models: accuracy, comparison, reports and charts."""
 
 from clip4str_plugin.evaluation.evaluate import CHARSETS, Evaluation, GroupScore, WordResult, combine, evaluate, score
 

@@ -1,4 +1,4 @@
-"""The study's switches on a trained model: which branch reads, how often it refines, what the captions hold."""
+"""Variants of a trained model: which branch reads, how many refinements, what the captions hold."""
 
 from __future__ import annotations
 

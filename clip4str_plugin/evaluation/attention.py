@@ -161,7 +161,7 @@ def _last(passes: Sequence[np.ndarray], count: int) -> np.ndarray:
 
 
 def draw_attention(crop: Any, maps: Sequence[AttentionMaps], height: int = 96, color: Color = "rgb") -> Image.Image:
-    """Draw the crop once for every character, brighter where the decoder looked: one line a branch.
+    """Draw the crop once for every character, brighter where the decoder looked: one row per branch.
 
     Args:
         crop: as for ``attention_maps``.

@@ -1,4 +1,4 @@
-"""Charts of what an evaluation found: whether confidences can be trusted, and what refusing doubtful words gains."""
+"""Charts of an evaluation: reliability of confidences, and accuracy against coverage."""
 
 from __future__ import annotations
 

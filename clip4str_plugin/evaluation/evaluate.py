@@ -33,7 +33,7 @@ HEIGHTS = (8, 12, 16, 24, 32, 48, 64, 96)
 
 @dataclass(frozen=True)
 class GroupScore:
-    """A part of the words.
+    """Words and right words of a group.
 
     Attributes:
         samples: how many words it has.
@@ -54,7 +54,7 @@ class GroupScore:
 
 @dataclass(frozen=True)
 class WordResult:
-    """One sample of an evaluation.
+    """One word of an evaluation: what it is, and what was read.
 
     Attributes:
         source: what names the sample: a file, or a set and a key.
@@ -103,7 +103,7 @@ class WordResult:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured on a set.
+    """The figures of a set.
 
     Attributes:
         name: of the set.

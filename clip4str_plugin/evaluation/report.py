@@ -1,4 +1,4 @@
-"""Evaluations for people: tables beside the published figures, and sheets of misread words with their pictures."""
+"""Reports of evaluations: tables next to the published figures, and pages of misread words with their pictures."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _groups(e: Evaluation, by_length: bool, by_orientation: bool, by_height: boo
 
 
 def ablation_table(results: Mapping[str, Sequence[Evaluation] | str]) -> str:
-    """Return a table of word accuracies: one variant a row, one set a column, and the mean over all words.
+    """Return a table of word accuracies: one row per variant, one column per set, and the mean over all words.
 
     Args:
         results: by variant the evaluations of all sets, or why there are none.

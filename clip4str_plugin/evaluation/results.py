@@ -1,4 +1,4 @@
-"""Readings of an evaluation in a file (JSON lines), so that it can be resumed, compared and looked at."""
+"""Results of an evaluation in a file (JSON lines), so that it can be resumed and compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether one reader is better than another on the same words, or only luckier."""
+"""Whether one model is significantly better than another on the same words."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class _Graph:
 
 
 def export_onnx(model: CLIP4STR, folder: str | Path) -> Path:
-    """Write the model as `export_reader` does, and what reads it without this package.
+    """Write the model as `export_reader` does, with a reader that needs ONNX Runtime and NumPy only.
 
     To its files come ``model.json`` and ``clip4str_onnx.py``
     (`clip4str_plugin.reading.onnx_recognizer.OnnxRecognizer`, which needs ONNX Runtime and NumPy).
@@ -89,7 +89,7 @@ def export_onnx(model: CLIP4STR, folder: str | Path) -> Path:
 
 
 def export_reader(model: CLIP4STR, folder: str | Path, half: bool = False) -> Path:
-    """Write the model so that a ``Recognizer`` reads it without PyTorch on a CPU, and ``load_model`` with it.
+    """Write the model as a folder that ``Recognizer`` reads on a CPU without PyTorch, and ``load_model`` with it.
 
     The folder holds ``model.safetensors`` and ``config.json``, as ``save_pretrained`` writes them; ONNX graphs with
     dynamic batch size, ``image.onnx``, ``visual.onnx``, ``text.onnx`` and ``cross.onnx`` (the last two not for a model

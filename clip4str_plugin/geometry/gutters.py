@@ -1,4 +1,4 @@
-"""Gutters: the white stripes between columns of prose. Stripes between the columns of a table are none."""
+"""Gutters: the white stripes between columns of prose, but not those between the columns of a table."""
 
 from __future__ import annotations
 

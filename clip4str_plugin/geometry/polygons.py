@@ -1,4 +1,4 @@
-"""Polygons as they come in: checked, in one winding, and, where they have four corners, in reading order."""
+"""Check polygons, bring them into one winding, and put the corners of quads into reading order."""
 
 from typing import Any, Literal
 
@@ -32,7 +32,7 @@ _FLAT_CORNER = 0.04
 
 
 def checked_polygon(polygon: Any) -> np.ndarray:
-    """Check a polygon and drop what says nothing: repeated points and the closing one.
+    """Check a polygon and drop repeated points and the closing one.
 
     Args:
         polygon: at least three points (x, y) in pixels, any winding, array-like of shape (K, 2)

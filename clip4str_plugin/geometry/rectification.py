@@ -26,7 +26,7 @@ _LOOKED_AT = 48
 
 @dataclass(frozen=True, eq=False)
 class Straightened:
-    """A crop, and how well it came out.
+    """A crop, with measures of its quality.
 
     Attributes:
         crop: uint8 (h, w) or (h, w, C), contiguous.
@@ -95,7 +95,7 @@ def rectify(image: np.ndarray, polygon: Any, *, start: Start = "any") -> np.ndar
 
 
 def straighten(image: np.ndarray, polygon: Any, *, start: Start = "any") -> Straightened:
-    """Cut text out as `rectify` does, and say how well that went.
+    """Cut text out as `rectify` does, with measures of quality.
 
     Args and errors are those of `rectify`.
     """

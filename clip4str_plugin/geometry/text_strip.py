@@ -1,4 +1,4 @@
-"""Stretches of text on a page, straight or curved: where each of their points lies, and their pixels straightened."""
+"""Strips of text on a page, straight or curved: their geometry, and their pixels straightened."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace

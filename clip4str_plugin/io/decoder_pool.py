@@ -1,4 +1,4 @@
-"""Files decoded in child processes that are limited in memory and time, killed when they exceed it, and used again."""
+"""Decode files in child processes that are limited in memory and time, killed when they exceed it, and reused."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ class _Child:
             raise ImageError("cannot be decoded, the process for it does not start")
 
     def close(self) -> None:
-        """End the process, whatever it does."""
+        """Kill the process."""
         self.process.kill()
         for stream in (self.stdin, self.stdout):
             with suppress(OSError):  # what was to be written has no reader any more
@@ -215,15 +215,15 @@ class _Watch:
         self._thread.start()
 
     def begin(self) -> None:
-        """The child's time begins."""
+        """Start counting the time."""
         self._deadline = time.monotonic() + self.seconds
 
     def pause(self) -> None:
-        """What the child does now takes nobody's time."""
+        """Stop counting the time."""
         self._deadline = None
 
     def end(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self._done.set()
         self._thread.join()
 
@@ -266,7 +266,7 @@ def warm_up() -> None:
 
 
 def close_idle() -> None:
-    """End the children that wait for work."""
+    """Stop idle children."""
     with _lock:
         while _idle:
             _idle.pop().close()

@@ -1,4 +1,4 @@
-"""The child process that decodes what may be made to do harm: bounded in memory, and killed when it takes too long.
+"""The child process that decodes files that may be hostile: limited in memory, and killed when it takes too long.
 
 It is started by `clip4str_plugin.io.decoder_pool` and talks over its standard streams. Each message is a line of JSON,
 which says how many bytes follow it.

@@ -1,4 +1,4 @@
-"""From an open file to pages, in this process: what decoders are let loose on, and what becomes of their errors."""
+"""From an open file to pages, in this process, with one clear error for a page that cannot be decoded."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class PageImage:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """What stands in the place of a file, or a page of a file, that cannot be read.
+    """A file, or a page of a file, that cannot be read.
 
     Attributes:
         source: the file, as the caller named it.

@@ -1,4 +1,4 @@
-"""From a URL to an open file: only when asked to, only so many bytes, only so many seconds."""
+"""Download a URL to a temporary file, with limits of size and time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BLOCK = 1 << 16
 
 
 def is_url(path: str) -> bool:
-    """Tell whether a path is the address of something on the web.
+    """Tell whether a path is an http or https URL.
 
     >>> is_url("https://example.org/a.png"), is_url("photos/a.png")
     (True, False)
@@ -34,7 +34,7 @@ def is_url(path: str) -> bool:
 
 
 def fetch_url(url: str, *, max_bytes: int = MAX_BYTES, seconds: float = SECONDS, silence: float = SILENCE) -> IO[bytes]:
-    """Fetch a file over HTTP into a temporary one that goes when it is closed.
+    """Download a file over HTTP into a temporary one that is deleted when it is closed.
 
     Redirections are followed to other ``http`` and ``https`` addresses only. The system's proxy settings hold.
 

@@ -1,4 +1,4 @@
-"""Files that appear when they are whole, so that nobody finds half of one, or loses the one before."""
+"""Files that appear only when they are complete; an existing file is kept until then."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["whole_file"]
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file for writing that takes its name, and the place of one that has it, when the block ends.
+    """Open a file for writing that gets its name, replacing an existing file, when the block ends.
 
     Until then it lies beside as ``.NAME.*.part``. If the block raises, it is removed; if the process is killed, it is
     left, and the file of that name is as it was. What is no regular file (a device, a pipe) is written directly.

@@ -1,4 +1,4 @@
-"""What a configuration may hold: types, ranges and options, whoever wrote the file it comes from."""
+"""Checks of configurations from files: types, ranges and options."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def foreign_parts(config: Any) -> list[str]:
 
 
 def check_config(config: Any) -> None:
-    """Refuse what no model can be built from.
+    """Refuse a configuration that no model can be built from.
 
     Args:
         config: a ``CLIP4STRConfig``.

@@ -255,7 +255,7 @@ class Decoder(nn.Module):
         return self.classify(query)
 
     def classify(self, query: Tensor) -> Tensor:
-        """Return float32 logits (N, Q, C): with bfloat16 ones, close classes would tie."""
+        """Return float32 logits (N, Q, C): in bfloat16 close classes would tie."""
         return F.linear(self.norm(query).float(), self.head.weight.float(), self.head.bias.float())
 
     def start(self, memory: list[KeysValues]) -> GreedyState:

@@ -1,4 +1,4 @@
-"""Where to compute, found out without PyTorch where there is no GPU."""
+"""Choose the device, without importing PyTorch where there is no GPU."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["pick_device"]
 
 
 def pick_device(name: str = "auto") -> str:
-    """Return the device to compute on, after a try whether it can be used.
+    """Return the device to compute on, after checking that it can be used.
 
     Args:
         name: "cpu", "cuda", "cuda:1" ...; "auto" is the GPU where there is one.

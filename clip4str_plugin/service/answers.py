@@ -1,4 +1,4 @@
-"""The way of an answer: from a reading thread to the client, as long as there is one and it has time."""
+"""Send answers from the reading threads to the clients, within the time limit."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["answer"]
 async def answer(
     request: Request, job_queue: JobQueue, uploads: list[Upload], format: str, dpi: float, preview: int, timeout: float
 ) -> Response:
-    """Read uploads and make the answer of what comes back.
+    """Read uploads and return the answer.
 
     Args:
         request: whose body has been received.

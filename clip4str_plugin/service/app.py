@@ -1,4 +1,4 @@
-"""The addresses of the service: the page, reading, health and numbers."""
+"""The routes of the service: the page, reading, health and metrics."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def create_app(
     hosts: Collection[str] = (),
     **options: Any,
 ) -> FastAPI:
-    """Build the service around a detector and a recognizer that are loaded already.
+    """Build the service around a loaded detector and recognizer.
 
     >>> from clip4str_plugin import Recognizer, load_detector, load_model
     >>> app = create_app(load_detector("rapidocr"), Recognizer(load_model("tiny")))

@@ -16,7 +16,7 @@ __all__ = ["Batcher", "Cancelled", "SharedRecognizer"]
 
 
 class Cancelled(Exception):  # noqa: N818  # an order, not a fault
-    """Nobody waits for the result any more."""
+    """The request was cancelled."""
 
 
 @dataclass(eq=False)
@@ -36,7 +36,7 @@ class _Order:
 
 
 class Batcher:
-    """Fills the batches of one recognizer with the crops of everybody who waits, in one thread.
+    """Fills the batches of one recognizer with the crops of all requests, in one thread.
 
     No crop waits for company: a batch is made of whatever has come while the one before it was read. Each order gets
     an equal share of it, so that a photo with three words does not wait for a page with five hundred.
@@ -81,7 +81,7 @@ class Batcher:
         return order.results
 
     def close(self) -> None:
-        """Drop what waits and end the thread, after the batch in work."""
+        """Drop what waits and end the thread after the current batch."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -153,7 +153,7 @@ def _fair_shares(wanted: Sequence[int], room: int) -> list[int]:
 
 
 class SharedRecognizer:
-    """What one request's reader takes for its recognizer; the crops go to a batcher.
+    """The recognizer of one request; it sends its crops to a batcher.
 
     Args:
         batcher: reads them.
@@ -171,7 +171,7 @@ class SharedRecognizer:
 
     @property
     def config(self) -> Any:
-        """The configuration of its model, which says among other things how long a text it can say."""
+        """The configuration of its model, which says among other things how long a text it can return."""
         return getattr(self._batcher.recognizer, "config", None)
 
     def __call__(self, crops: Iterable[Any], color: Color = "rgb") -> list[Recognition]:

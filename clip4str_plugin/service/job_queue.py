@@ -1,4 +1,4 @@
-"""The threads that read, and the bounded queue before them."""
+"""The reading threads and their bounded queue."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LATEST = 0.2
 
 
 class JobQueue:
-    """Reads a bounded number of requests at a time, lets a bounded number wait, and refuses the rest.
+    """Reads a limited number of requests at a time, lets a limited number wait, and refuses the rest.
 
     Args:
         detector: finds the text; it is never entered by two threads at once.
@@ -69,7 +69,7 @@ class JobQueue:
             return reading, len(self._jobs) - reading
 
     def check_room(self) -> None:
-        """Refuse what `submit` would refuse.
+        """Raise what `submit` would raise.
 
         Raises:
             RequestError: 429 if too many wait already, 503 if it takes no more jobs.

@@ -1,4 +1,4 @@
-"""One request on its way through the readers: its files in, its answer out, piece by piece."""
+"""One request: its files, and its answer piece by piece."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a service takes on at most, so that no client can exhaust it."""
+"""Limits of a service, so that no client can exhaust it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client is told when a request cannot be served: one JSON object, ``{"error": "..."}``, whatever went wrong."""
+"""Errors as a client gets them: always one JSON object, ``{"error": "..."}``."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class RequestError(Exception):
 
 
 def stopping() -> RequestError:
-    """What is answered while the service ends."""
+    """The answer while the service stops."""
     return RequestError(503, "the service is being stopped; try again later", retry_after=10)
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Let every error of an application be answered in the same form."""
+    """Make an application answer all errors in the same form."""
 
     @app.exception_handler(RequestError)
     async def _(request: Request, error: RequestError) -> JSONResponse:

@@ -1,4 +1,4 @@
-"""The process that serves: a socket, uvicorn, and no patience with connections that do nothing."""
+"""The server process: a socket, uvicorn, and time limits for idle connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for every request: headers that protect the page's visitors, and the count of what was answered."""
+"""Middleware for every request: security headers, and metrics of the answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the body of a request to files, in bounded size and time."""
+"""Receive the files of a request, with limits of size and time."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Upload:
 
 @asynccontextmanager
 async def receive(request: Request, limits: Limits, name: str) -> AsyncIterator[list[Upload]]:
-    """Receive the files of a request; whatever is left in the list at the end is closed.
+    """Receive the files of a request; those left in the list at the end are closed.
 
     Args:
         request: its body is multipart/form-data with one or several fields called ``file``, or one file as it is.

@@ -1,4 +1,4 @@
-"""Where a training's time goes, and how much of it is left."""
+"""The time budget of a training, and what its time was spent on."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class ModelSource:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What is read.
+    """The training data.
 
     Attributes:
         train: sets of real crops, with a weight each: how often it is drawn. See ``sources.open_source`` for what a
@@ -142,7 +142,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """How and how long.
+    """How, where and how long to train.
 
     Attributes:
         steps: optimizer steps.

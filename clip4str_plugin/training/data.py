@@ -1,4 +1,4 @@
-"""What a training reads: the endless stream of samples and the validation sets, as Lightning wants them."""
+"""The data of a training: the endless stream of samples and the validation sets, as a Lightning data module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One command to train: builds model, data and Lightning's trainer from a configuration, and resumes."""
+"""Train or resume: build model, data and Lightning's trainer from a configuration."""
 
 from __future__ import annotations
 

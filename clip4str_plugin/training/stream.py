@@ -1,4 +1,4 @@
-"""The stream of training samples: which crop comes at which place, whoever asks and whenever."""
+"""The stream of training samples: the same crop at the same place, in any process and after a resume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Crops turned the wrong way, of which a model shall read nothing."""
+"""Crops turned the wrong way, in which a model learns to read nothing."""
 
 from __future__ import annotations
 

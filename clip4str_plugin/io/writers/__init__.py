@@ -1,4 +1,4 @@
-"""From pages that were read to files: one small module per format, all with the same two methods."""
+"""Writers of pages: one module per format, all with the same two methods."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Writer(Protocol):
         ...
 
     def close(self) -> None:
-        """Write what only the end can bring; the stream stays open."""
+        """Write the rest; the stream stays open."""
         ...
 
 

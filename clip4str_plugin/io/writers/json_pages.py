@@ -1,4 +1,4 @@
-"""JSON: one object a page, as lines or as one array."""
+"""JSON: one object per page, as lines or as one array."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["JsonLinesWriter", "JsonWriter", "encode", "page_record"]
 
 
 def page_record(page: Page) -> dict[str, Any]:
-    """Return what is said about a page, ready for JSON.
+    """Return the JSON record of a page.
 
     A page that was read has ``image``, ``page``, ``width``, ``height``, ``words`` (each with ``text``, ``confidence``,
     ``polygon`` in pixels of the image as it stands upright, ``line``; ``doubtful`` where it is true), ``left_out``
@@ -69,7 +69,7 @@ class JsonLinesWriter:
 
 
 class JsonWriter:
-    """Writes one array with an object a page; see `page_record`."""
+    """Writes one array with an object per page; see `page_record`."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream

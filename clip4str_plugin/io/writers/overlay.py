@@ -1,4 +1,4 @@
-"""Overlay pictures: what was read and where, to be checked at a glance."""
+"""Overlay pictures, to check at a glance what was read and where."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Searchable PDF: the pictures, and over them the text, invisible, where it stands."""
+"""Searchable PDF: the pictures, with the text over them, invisible and in place."""
 
 from __future__ import annotations
 

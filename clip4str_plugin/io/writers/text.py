@@ -1,4 +1,4 @@
-"""Plain text: a line of text a line, an empty line between pages."""
+"""Plain text: one line per line of text, an empty line between pages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["TextWriter"]
 
 
 class TextWriter:
-    """Writes the words of each line with a blank between them, in UTF-8; pages without text leave nothing."""
+    """Writes the words of each line with a space between them, in UTF-8; pages without text give nothing."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""What the XML formats share: safe text, coordinates, and the way to bytes."""
+"""Helpers of the XML formats: safe text, coordinates, serialization."""
 
 from __future__ import annotations
 

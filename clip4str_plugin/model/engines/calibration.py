@@ -1,4 +1,4 @@
-"""What a model is shown so that the range of its activations can be measured for int8."""
+"""Inputs on which the range of activations is measured for int8."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CLIP's own two transformers as a GPU likes them: few passes over memory, bfloat16 or 8-bit matrix products.
+"""CLIP's own two transformers optimised for GPUs: few passes over memory, bfloat16 or 8-bit matrix products.
 
 Patches are cut out and projected in one matrix product; QuickGELU, x * sigmoid(1.702 x), becomes the SiLU that PyTorch
 has as one kernel, by scaling the weights before and after it. Where asked, each block is compiled, which also joins

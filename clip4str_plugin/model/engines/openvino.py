@@ -1,4 +1,4 @@
-"""Both encoders on OpenVINO: exported once, kept in the cache, any batch size without compiling again."""
+"""Both encoders on OpenVINO: exported once, kept in the cache, for any batch size."""
 
 from __future__ import annotations
 

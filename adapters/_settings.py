@@ -32,9 +32,13 @@ class Settings(BaseModel):
     orientation: Annotated[Orientation, Field(description="which words are read in other directions, too")] = (
         ReadOptions.orientation
     )
+    other_views: Annotated[bool, Field(description="read doubtful words again from other views")] = (
+        ReadOptions.other_views
+    )
     min_confidence: Annotated[float, Field(ge=0, le=1, description="words read less surely are left out")] = (
         ReadOptions.min_confidence
     )
+    keep_doubtful: Annotated[bool, Field(description="keep them all the same")] = ReadOptions.keep_doubtful
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 

@@ -358,7 +358,7 @@ def test_the_next_pages_are_detected_while_words_are_read(grid):
     numbered = [page.copy() for _ in range(4)]
     for index, image in enumerate(numbered):
         image[0, 0] = index
-    results = list(reader_of(found, WaitingRecognizer(), page_batch_size=1).stream(numbered))
+    results = list(reader_of(found, WaitingRecognizer(), page_batch_size=1, other_views=False).stream(numbered))
     assert [result.image[0, 0, 0] for result in results] == [0, 1, 2, 3]
     assert all(len(result.words) == 12 for result in results)
 
@@ -377,7 +377,9 @@ def test_pages_detected_together_are_read_together(grid):
         return Detections([], []) if image[75, 80, 0] == 255 else detections
 
     results = list(
-        reader_of(found, CountingRecognizer(), page_batch_size=3, orientation="off").stream([page, empty, page])
+        reader_of(found, CountingRecognizer(), page_batch_size=3, orientation="off", other_views=False).stream(
+            [page, empty, page]
+        )
     )
     assert sizes == [24]
     assert [len(result.words) for result in results] == [12, 0, 12]

@@ -23,6 +23,7 @@ __all__ = [
     "add_detector_arguments",
     "add_input_arguments",
     "add_model_arguments",
+    "add_views_argument",
     "build_detector",
     "build_recognizer",
     "not_negative",
@@ -129,6 +130,16 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 def add_charset_argument(parser: argparse.ArgumentParser) -> None:
     """Add the charset."""
     parser.add_argument("--charset", metavar="CHARACTERS", help="read these characters only, for example 0123456789")
+
+
+def add_views_argument(parser: argparse.ArgumentParser) -> None:
+    """Add whether doubtful words are looked at again."""
+    parser.add_argument(
+        "--no-other-views",
+        dest="other_views",
+        action="store_false",
+        help="faster: do not read doubtful words again, turned by 12 degrees either way",
+    )
 
 
 def add_detector_arguments(parser: argparse.ArgumentParser) -> None:

@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="try other reading directions for no words, for doubtful ones, or for all (default: %(default)s)",
     )
+    options.add_views_argument(parser)
     parser.add_argument(
         "--min-confidence",
         type=float,
@@ -68,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
             options.build_detector(args),
             options.build_recognizer(args),
             orientation=args.orientation,
+            other_views=args.other_views,
             min_confidence=args.min_confidence,
             keep_doubtful=args.keep_doubtful,
         )

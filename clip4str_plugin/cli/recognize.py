@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
 
 from clip4str_plugin.cli import options
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from clip4str_plugin.reading.recognizer import Recognition, Recognizer
+
 __all__ = ["add_arguments", "run"]
+
+
+_TOGETHER = 64  # crops whose other views share a batch; and the first results wait for so many
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_input_arguments(parser)
     options.add_model_arguments(parser)
     options.add_charset_argument(parser)
+    options.add_views_argument(parser)
     group = parser.add_argument_group("output")
     group.add_argument(
         "--format", choices=["text", "jsonl"], default="text", help="one line per image (default: %(default)s)"
@@ -31,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     recognizer = options.build_recognizer(args)
     failed = False
     with open_output(args) as stream:
-        for origin, recognition in process(args, recognizer.stream):
+        for origin, recognition in process(args, lambda crops: _stream(recognizer, crops, args.other_views)):
             record: dict[str, object] = {"image": origin.source}
             if isinstance(origin, Unreadable) or recognition is None:
                 failed = True
@@ -44,3 +56,13 @@ def run(args: argparse.Namespace) -> int:
             stream.write(line + b"\n")
             stream.flush()
     return int(failed)
+
+
+def _stream(recognizer: Recognizer, crops: Iterator[np.ndarray], other_views: bool) -> Iterator[Recognition]:
+    from clip4str_plugin.reading.tilted import read_tilted
+
+    def read(crops: list[np.ndarray]) -> list[Recognition]:
+        return list(recognizer.stream(crops))
+
+    while batch := list(islice(crops, _TOGETHER)):
+        yield from read_tilted(batch, read(batch), read) if other_views else recognizer.stream(batch)

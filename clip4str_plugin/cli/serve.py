@@ -73,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_model_arguments(parser)
     options.add_charset_argument(parser)
     parser.add_argument("--orientation", choices=["off", "auto", "on"], default="auto", help="as for `clip4str read`")
+    options.add_views_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -104,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
             options.build_recognizer(args),
             limits,
             orientation=args.orientation,
+            other_views=args.other_views,
             names=(args.detector, args.model),
             hosts=(*args.allow_host, args.host),
         )

@@ -246,7 +246,9 @@ class Reader:
                 _Piece(turn_polygon(region.polygon, item.turns), region.score, item.reading, region.line)
                 for region, item in page
             ]
-            for page in read_regions(pages, self.recognizer, self.options.orientation)
+            for page in read_regions(
+                pages, self.recognizer, self.options.orientation, other_views=self.options.other_views
+            )
         ]
 
 

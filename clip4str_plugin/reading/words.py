@@ -20,6 +20,7 @@ from clip4str_plugin.reading.line_splitting import find_pieces, split_lines
 from clip4str_plugin.reading.long_words import read_long_words
 from clip4str_plugin.reading.orientation import Oriented, oriented, resolve_orientation, stands_on_end
 from clip4str_plugin.reading.segmentation import Pieces, Span, alternatives, choose, likeliest, worth_reading
+from clip4str_plugin.reading.tilted import read_tilted
 from clip4str_plugin.reading.views import certainty
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def read_regions(
     recognize: Callable[[list[np.ndarray]], Sequence[Recognition]],
     orientation: Orientation = "auto",
     max_length: int | None = None,
+    other_views: bool = True,
 ) -> list[list[tuple[Region, Oriented[Recognition]]]]:
     """Read the words of several pages together, and settle what the words of doubtful lines are.
 
@@ -112,6 +114,7 @@ def read_regions(
         recognize: reads crops; a ``Recognizer``, say.
         orientation: which words are tried in other directions, see ``resolve_orientation``.
         max_length: as in `read_words`.
+        other_views: as in `read_words`, for words that were not cut from lines.
 
     Returns:
         for each page its words, line after line, each with its reading and the direction it was read in.
@@ -124,6 +127,7 @@ def read_regions(
         on_end=[orientation != "off" and stands_on_end(region.polygon) for _, region in likely],
         lines=[(number, region.line) for number, region in likely],
         max_length=max_length,
+        other_views=False,  # only when it is settled what the words are
     )
     lines: dict[tuple[int, int], dict[Span, tuple[Region, Oriented[Recognition]]]] = {}
     for (number, region), item in zip(likely, settled):
@@ -135,6 +139,12 @@ def read_regions(
         found[number] += [
             (region, replace(item, reading=_without_rules(item.reading))) for region, item in _chosen(line)
         ]
+    if other_views:
+        # Words of a line were straightened with it.
+        words = [(page, i) for page in found for i, (region, _) in enumerate(page) if region.pieces is None]
+        again = _read_tilted([page[i][0].crop for page, i in words], [page[i][1] for page, i in words], recognize)
+        for (page, i), item in zip(words, again):
+            page[i] = page[i][0], item
     return [_with_case(page) for page in found]
 
 
@@ -148,6 +158,19 @@ def _with_case(page: list[tuple[Region, Oriented[Recognition]]]) -> list[tuple[R
     return [
         (region, replace(item, reading=changed.get(index, item.reading))) for index, (region, item) in enumerate(page)
     ]
+
+
+def _read_tilted(
+    crops: Sequence[np.ndarray],
+    settled: Sequence[Oriented[Recognition]],
+    recognize: Callable[[list[np.ndarray]], Sequence[Recognition]],
+) -> list[Oriented[Recognition]]:
+    flat = [index for index, item in enumerate(settled) if not item.stacked]
+    upright = [np.rot90(crops[index], settled[index].turns) for index in flat]
+    result = list(settled)
+    for index, reading in zip(flat, read_tilted(upright, [settled[index].reading for index in flat], recognize)):
+        result[index] = replace(settled[index], reading=reading)
+    return result
 
 
 def _without_rules(reading: Recognition) -> Recognition:
@@ -232,6 +255,7 @@ def read_words(
     on_end: Sequence[bool] | None = None,
     lines: Sequence[Hashable] | None = None,
     max_length: int | None = None,
+    other_views: bool = True,
 ) -> list[Oriented[Recognition]]:
     """Read crops of words as well as the recognizer can.
 
@@ -243,6 +267,7 @@ def read_words(
         lines: for each crop the line it is a word of; words of a line all run the way that most of it is read best.
             None: every crop is a line of its own.
         max_length: the most characters ``recognize`` says; None: what ``longest_text`` finds out.
+        other_views: whether to read doubtful words again, turned a little, see `read_tilted`.
 
     Returns:
         for each crop its reading and its direction.
@@ -258,7 +283,7 @@ def read_words(
     whole = read_long_words(upright, [settled[index].reading for index in flat], recognize, max_length)
     for index, reading in zip(flat, whole):
         settled[index] = replace(settled[index], reading=reading)
-    return settled
+    return _read_tilted(crops, settled, recognize) if other_views else settled
 
 
 def _against_their_line(settled: Sequence[Oriented[Recognition]], lines: Sequence[Hashable]) -> list[tuple[int, int]]:

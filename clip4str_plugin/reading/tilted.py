@@ -1,0 +1,56 @@
+"""Words that were read with doubt, read again turned a little to either side: many slope within an upright crop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from clip4str_plugin.reading.views import View, certainty, read_views
+
+if TYPE_CHECKING:
+    from clip4str_plugin.reading.recognizer import Recognition
+
+__all__ = ["read_tilted"]
+
+# Measured on word crops of ICDAR 2015 and IIIT5K: of 6 to 24 degrees, slants, shears, margins and contrasts, alone and
+# together, these two views gain most for less than a quarter more crops.
+_ANGLES = (-12.0, 12.0)
+_DOUBTFUL = 0.95
+_MARGIN = 0.01
+
+
+def read_tilted(
+    crops: Sequence[np.ndarray],
+    readings: Sequence[Recognition],
+    recognize: Callable[[list[np.ndarray]], Sequence[Recognition]],
+) -> list[Recognition]:
+    """Read doubtful crops again, turned by 12 degrees either way, and keep the likeliest reading of each.
+
+    Args:
+        crops: uint8 (h, w, 3) or (h, w), upright words.
+        readings: what was read in each; crops without text are not looked at again.
+        recognize: reads crops; a ``Recognizer``, say. It is called once, and not at all without a doubtful crop.
+
+    Returns:
+        one reading a crop, in their order.
+    """
+    views = [
+        View(index, _turned(crop, angle), _MARGIN)
+        for index, (crop, reading) in enumerate(zip(crops, readings))
+        if 0 < certainty(reading) < _DOUBTFUL
+        for angle in _ANGLES
+    ]
+    return [reading for reading, _ in read_views(readings, views, recognize)]
+
+
+def _turned(crop: np.ndarray, degrees: float) -> np.ndarray:
+    """Turn a crop anticlockwise; it grows to hold all of it, and its border is repeated."""
+    height, width = crop.shape[:2]
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1)
+    cos, sin = np.abs(matrix[0, :2])
+    size = round(width * cos + height * sin), round(width * sin + height * cos)
+    matrix[:, 2] += (size[0] - width) / 2, (size[1] - height) / 2
+    return cv2.warpAffine(crop, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

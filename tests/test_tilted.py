@@ -1,0 +1,81 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clip4str_plugin.cli import main, options
+from clip4str_plugin.reading.recognizer import Recognition
+from clip4str_plugin.reading.tilted import read_tilted
+from clip4str_plugin.reading.words import read_words
+
+
+def reading(text, sure):
+    return Recognition(text, sure ** max(len(text), 1), (sure,) * len(text))
+
+
+class Wide:
+    """Reads a crop as "level" if it is as large as a word, and as "tilted" where it grew by turning."""
+
+    def __init__(self, level=0.8, tilted=0.9):
+        self.level, self.tilted, self.batches = level, tilted, []
+
+    def __call__(self, crops):
+        self.batches.append([crop.shape for crop in crops])
+        return [
+            reading("level", self.level) if crop.shape[0] == 20 else reading("tilted", self.tilted) for crop in crops
+        ]
+
+
+CROP = np.full((20, 60, 3), 200, np.uint8)
+
+
+def test_doubtful_crops_share_one_batch_of_both_angles():
+    recognize = Wide()
+    first = [reading("level", 0.8), reading("clear", 0.99), reading("", 0.0), reading("level", 0.8)]
+    assert [r.text for r in read_tilted([CROP] * 4, first, recognize)] == ["tilted", "clear", "", "tilted"]
+    ((one, *others),) = recognize.batches
+    assert len(others) == 3
+    assert one[0] > 20
+    assert one[1] > 60
+    assert one[2] == 3
+
+
+@pytest.mark.parametrize(("tilted", "kept"), [(0.805, "level"), (0.82, "tilted")])
+def test_it_must_be_clearly_more_certain(tilted, kept):
+    assert read_tilted([CROP], [reading("level", 0.8)], Wide(tilted=tilted))[0].text == kept
+
+
+def test_clear_crops_cost_nothing_and_nothing_is_looked_at_if_not_wanted():
+    recognize = Wide(level=0.99)
+    assert [item.reading.text for item in read_words([CROP], recognize, orientation="off")] == ["level"]
+    assert len(recognize.batches) == 1
+    recognize = Wide()
+    assert [item.reading.text for item in read_words([CROP], recognize, orientation="off", other_views=False)] == [
+        "level"
+    ]
+    assert len(recognize.batches) == 1
+
+
+def test_the_turned_view_holds_the_whole_crop_upright():
+    """The mark at the left end of a crop goes down when it is turned anticlockwise, and up the other way."""
+    crop = np.full((20, 100, 3), 255, np.uint8)
+    crop[8:12, 2:8] = 0
+    seen = []
+    read_tilted([crop], [reading("x", 0.5)], lambda views: seen.extend(views) or [reading("", 0.0)] * len(views))
+    rows = [np.argwhere(view[..., 0] < 100)[:, 0].mean() / view.shape[0] for view in seen]
+    assert sorted(row > 0.5 for row in rows) == [False, True]
+    assert all((view < 100).sum() > 0.8 * (crop < 100).sum() for view in seen)
+
+
+@pytest.mark.parametrize(("option", "text"), [([], "tilted"), (["--no-other-views"], "level")])
+def test_the_command_looks_again_unless_told_not_to(option, text, tmp_path, capsys, monkeypatch):
+    for number in range(70):  # more than share a batch
+        Image.fromarray(CROP).save(tmp_path / f"{number:02}.png")
+    recognize = Wide()
+    recognize.stream = recognize.__call__
+    monkeypatch.setattr(options, "build_recognizer", lambda args: recognize)
+    assert main(["recognize", str(tmp_path), "--format", "jsonl", *option]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["text"] for one in found] == [text] * 70
+    assert [one["image"] for one in found] == sorted(one["image"] for one in found)

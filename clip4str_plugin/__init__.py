@@ -11,6 +11,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from clip4str_plugin.lazy import lazy_names
+
 if TYPE_CHECKING:
     from clip4str_plugin.geometry.rectification import rectify
     from clip4str_plugin.model import CLIP4STR, available_models, load_model
@@ -80,12 +82,7 @@ class _ShortNames(MetaPathFinder, Loader):
 sys.meta_path.append(_ShortNames())
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_names(__name__, _HOME)
 
 
 def __dir__() -> list[str]:

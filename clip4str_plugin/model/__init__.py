@@ -4,8 +4,9 @@ Nothing here reads images: crops arrive as normalised tensors. The names below a
 configurations and charsets can be had without PyTorch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from clip4str_plugin.lazy import lazy_names
 
 if TYPE_CHECKING:
     from clip4str_plugin.model.checkpoint import available_models, load_model, save_pretrained
@@ -35,9 +36,4 @@ _HOME = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_names(__name__, _HOME)

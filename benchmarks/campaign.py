@@ -1,13 +1,18 @@
 """An attack on the whole package that anyone can repeat: nothing crashes, hangs, grows, is lost or doubled.
 
-    python benchmarks/campaign.py [--files 10000] [--requests 1000] [--checkpoints 200] [--kills 50] [--seed 0]
+    python benchmarks/campaign.py [--files 10000] [--requests 1000] [--checkpoints 200] [--reads 20]
+        [--downloads 20] [--trainings 10] [--seed 0]
 
 Each part runs in a process of its own, from random numbers of the seed:
 
 - files: mutated photos, PDFs and TIFFs, with polygons of all kinds found on them, read as `clip4str read` does;
 - requests: damaged, endless and misleading requests to a `clip4str serve`, with honest ones among them;
 - checkpoints: mutated configurations and weight files, and pickles that would run code;
-- kills: `clip4str read --output` ended by kill -9 at random moments, each time over a good file.
+- reads: `clip4str read --output` ended by kill -9 at random moments, each time over a good file;
+- downloads: a download ended so, again and again, until one goes through: the file must be what the server has;
+- trainings: `clip4str train` ended so, then run to its end: the weights must be those of a run that nobody ended.
+
+Jobs of Ray have their own tests, with workers that are killed.
 
 Prints a table; exits with status 1 if anything in it is not as it should be. Crashes are unexpected exceptions, answers
 with status 500 and processes that end; a hang is an input that takes longer than --limit seconds. Memory is that of the
@@ -15,15 +20,18 @@ process and its children: the peak, and what stays, over what it was after a ten
 """
 
 import argparse
+import hashlib
 import json
 import os
 import pickle
 import random
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -34,7 +42,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 from tests.hostile_files import good_files, hostile_polygons, jpeg_of_many_scans, mutate, pdf_that_never_ends  # noqa: E402
-from tests.word_sets import SMALL_MODEL, draw_word  # noqa: E402
+from tests.word_sets import SMALL_MODEL, draw_word, write_folder  # noqa: E402
 
 CLI = [sys.executable, "-m", "clip4str_plugin.cli"]
 ENDLESS = [pdf_that_never_ends, jpeg_of_many_scans]
@@ -231,7 +239,16 @@ def checkpoints(args, rng, folder):
     return account.result()
 
 
-def kills(args, rng, folder):
+def end(process, seconds):
+    """Kill a process after some seconds, if it is still there; return whether it had ended well before."""
+    with suppress(subprocess.TimeoutExpired):
+        return process.wait(seconds) == 0
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return False
+
+
+def reads(args, rng, folder):
     (folder / "in").mkdir()
     for number in range(60):
         Image.fromarray(draw_word("killed", number)).save(folder / "in" / f"{number:03}.png")
@@ -239,31 +256,101 @@ def kills(args, rng, folder):
     command = [*CLI, "read", str(folder / "in"), "--format", "json", "--output", str(output), "--detector", "rapidocr"]
     begin = time.monotonic()
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    whole, account = time.monotonic() - begin, Account(args.kills, 10**6)
+    whole, account = time.monotonic() - begin, Account(args.reads, 10**6)
     names = [page["image"] for page in json.loads(output.read_text())]
 
     def kill():
         output.write_text(old := json.dumps([{"image": name} for name in names]))
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        time.sleep(rng.uniform(0.2, 1.05) * whole)
-        with suppress(ProcessLookupError):
-            process.send_signal(signal.SIGKILL)
-        process.wait()
+        end(subprocess.Popen(command, stderr=subprocess.DEVNULL), rng.uniform(0.2, 1.05) * whole)
         text = output.read_text()
         if text != old and [page["image"] for page in json.loads(text)] != names:
             account.lost += 1
 
-    for number in range(args.kills):
-        account.take(f"kill {number}", kill)
+    for number in range(args.reads):
+        account.take(f"read {number}", kill)
     return account.result()
 
 
-PARTS = {"files": files, "requests": requests, "checkpoints": checkpoints, "kills": kills}
+FETCH = """
+import sys
+from clip4str_plugin.model.download import fetch
+from clip4str_plugin.model.published import PublishedModel
+url, digits = sys.argv[1:]
+fetch(PublishedModel("campaign", "base16", "", "", url, f"campaign_{digits}.ckpt", digits, {}), progress=False)
+"""
+
+
+def downloads(args, rng, folder):
+    from tests.test_download import Server
+
+    server, account = Server(), Account(args.downloads, 10**6)
+    server.handle_error = lambda *_: None  # whoever asked is dead
+    server.content = rng.randbytes(1_000_000) * 150
+    digest = hashlib.sha256(server.content).hexdigest()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    command = [sys.executable, "-c", FETCH, server.url, digest[:10]]
+    whole = 0.0
+
+    def fetch(number):
+        nonlocal whole
+        environment = {**os.environ, "CLIP4STR_CACHE": str(folder / str(number))}
+        for _ in range(3 if whole else 0):
+            end(subprocess.Popen(command, cwd=ROOT, env=environment), rng.uniform(0.3, 1.05) * whole)
+        begin = time.monotonic()
+        subprocess.run(command, cwd=ROOT, env=environment, check=True)
+        whole = whole or time.monotonic() - begin
+        files = [path for path in (folder / str(number)).iterdir() if path.suffix != ".lock"]
+        account.lost += len(files) != 1 or hashlib.sha256(files[0].read_bytes()).hexdigest() != digest
+        shutil.rmtree(folder / str(number))
+
+    for number in range(args.downloads):
+        account.take(f"download {number}", fetch, number)
+    return account.result()
+
+
+def trainings(args, rng, folder):
+    from clip4str_plugin.model import load_model
+
+    words = write_folder(folder / "words", [f"word{number}" for number in range(48)])
+    (folder / "config.yaml").write_text(json.dumps({
+        "model": {"config": SMALL_MODEL},
+        "data": {"train": {str(words): 1.0}, "synthetic": 0.0},
+        "run": {"steps": 60, "batch_size": 4, "accelerator": "cpu", "precision": "32-true", "log_every": 1,
+                "checkpoint_every": 5},
+    }))  # fmt: skip
+    account, whole = Account(args.trainings, 10**6), 0.0
+
+    def command(output):
+        return [*CLI, "train", "--config", str(folder / "config.yaml"), "--output", str(output)]
+
+    def weights(output):
+        subprocess.run(command(output), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return load_model(output / "final").state_dict()
+
+    def train(number):
+        output = folder / str(number)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        end(subprocess.Popen(command(output), **quiet), rng.uniform(0.3, 1.05) * whole)
+        found = weights(output)
+        account.lost += any(not value.equal(expected[name]) for name, value in found.items())
+        shutil.rmtree(output)
+
+    begin = time.monotonic()
+    expected = weights(folder / "whole")
+    whole = time.monotonic() - begin
+    for number in range(args.trainings):
+        account.take(f"training {number}", train, number)
+    return account.result()
+
+
+PARTS = {"files": files, "requests": requests, "checkpoints": checkpoints}
+KILLS = {"reads": reads, "downloads": downloads, "trainings": trainings}
+PARTS |= KILLS
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, count in zip(PARTS, (10_000, 1000, 200, 50)):
+    for name, count in zip(PARTS, (10_000, 1000, 200, 20, 20, 10)):
         parser.add_argument(f"--{name}", type=int, default=count, metavar="N")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=float, default=15.0, help="seconds that one input may take")
@@ -278,7 +365,7 @@ def main():
     print("| part | " + " | ".join(columns) + " |\n|---" + "|---:" * len(columns) + "|")
     for name in PARTS:
         if count := getattr(args, name):
-            patience = 120 + count * args.limit
+            patience = 300 + count * max(args.limit, 60 if name in KILLS else 0)
             try:
                 child = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--part", name], timeout=patience,
                                        stdout=subprocess.PIPE, text=True)  # fmt: skip

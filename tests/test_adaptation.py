@@ -138,6 +138,7 @@ def test_only_adapter_and_decoder_learn(golden_checkpoint, golden_images, kind):
     assert rate == ({1.0} if kind in ("ladder", "ladder_pruning") else {19.0})
 
 
+@pytest.mark.slow
 def test_adapted_model_is_saved_and_loaded(golden_model, golden_images, tmp_path):
     from clip4str_plugin import load_model
 
@@ -164,6 +165,7 @@ def test_ladder_needs_a_vision_transformer():
         CLIP4STR(CLIP4STRConfig.from_dict({**SMALL_MODEL, "adapter": {"kind": "ladder"}, "cross_branch": False}))
 
 
+@pytest.mark.slow
 def test_lora_trains_little_and_merges_exactly(golden_checkpoint, golden_images):
     pytest.importorskip("peft")
     from clip4str_plugin.training.lora import merge_lora

@@ -117,6 +117,7 @@ def test_weights_of_pytorch_give_the_maps_of_the_module(tmp_path):
     np.testing.assert_allclose(load_network(path, "fp32")(picture), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_wrong_files_are_refused(tmp_path, bright_is_text):
     import torch
 

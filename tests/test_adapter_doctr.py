@@ -93,6 +93,7 @@ def test_recognition_predictor_takes_views_and_empty_crops():
     assert recognition_predictor(colour_reader())(crops) == [("red", 0.6), ("", 0.0), ("", 0.0), ("blue", 0.6)]
 
 
+@pytest.mark.slow
 def test_reads_what_the_recognizer_reads_with_the_mean_as_confidence(model, tmp_path):
     crops = [np.random.default_rng(index).integers(0, 255, (20, 50, 3), np.uint8) for index in range(5)]
     expected = [(found.text, found.confidence) for found in Recognizer(model, confidence="mean")(crops)]
@@ -106,6 +107,7 @@ def test_reads_what_the_recognizer_reads_with_the_mean_as_confidence(model, tmp_
     assert [value for _, value in again] == pytest.approx([value for _, value in expected])
 
 
+@pytest.mark.slow
 def test_moves_and_converts_like_any_module(model):
     crops = [np.random.default_rng(0).integers(0, 255, (20, 50, 3), np.uint8)]
     predictor = recognition_predictor(copy.deepcopy(model), split_wide_crops=False)
@@ -135,6 +137,7 @@ def test_copies_are_independent(model):
     assert twin.model is not predictor.model
 
 
+@pytest.mark.slow
 def test_reading_leaves_no_graph(model):
     crops = [np.zeros((20, 40, 3), np.uint8)]
     with torch.enable_grad():
@@ -160,6 +163,7 @@ def test_wide_crops_are_cut_at_blanks():
     assert whole.shapes == [(40, 900, 3)]
 
 
+@pytest.mark.slow
 def test_wide_words_are_read_in_parts_and_joined():
     long = np.full((30, 1, 3), 255, np.uint8)
     text = "ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGHIJKLMNOP"
@@ -192,6 +196,7 @@ def test_signatures_are_doctrs_own():
         assert list(mine) == list(inspect.signature(theirs).parameters)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("straight", [True, False])
 def test_reads_a_real_photo_with_a_detector_of_ours(straight, offline):
     page = photo("printed_page.png")
@@ -218,6 +223,7 @@ def test_reads_a_real_photo_with_a_detector_of_ours(straight, offline):
         assert type(doctr.io.Document.from_dict(exported)) is doctr.io.Document
 
 
+@pytest.mark.slow
 def test_words_at_45_degrees_are_read():
     document = ocr_predictor("rapidocr", real_reader(), assume_straight_pages=False)([photo("railroad_crossing.png")])
     assert {"RAIL", "ROAD"} <= set(document.render().split())
@@ -421,6 +427,7 @@ def test_a_predictor_shared_between_threads():
     assert results == [{(name, round(0.5 + top / 200, 3)) for name in ("red", "green", "blue")} for top in tops]
 
 
+@pytest.mark.slow
 def test_nothing_is_downloaded_and_no_other_recognizer_is_built(offline, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("docTR's recognizer was built")
@@ -434,6 +441,7 @@ def test_nothing_is_downloaded_and_no_other_recognizer_is_built(offline, monkeyp
             predictor([page])
 
 
+@pytest.mark.slow
 def test_any_doctr_detector_in_any_form(offline):
     model = doctr.models.detection.db_mobilenet_v3_large(pretrained=False, pretrained_backbone=False)
     finished = doctr_detection_predictor("linknet_resnet18", **UNTRAINED)
@@ -445,6 +453,7 @@ def test_any_doctr_detector_in_any_form(offline):
         ocr_predictor("fast_giant", reco)
 
 
+@pytest.mark.slow
 def test_batch_sizes_reach_their_predictors(model):
     predictor = ocr_predictor("fast_tiny", model, det_bs=3, reco_bs=5, **UNTRAINED)
     assert predictor.det_predictor.pre_processor.batch_size == 3
@@ -510,6 +519,7 @@ def registered(monkeypatch):
     return register()
 
 
+@pytest.mark.slow
 def test_register_teaches_doctrs_own_factories(registered, model, monkeypatch):
     assert {"clip4str_tiny", "clip4str_base16"} <= set(registered) <= set(zoo.ARCHS)
     asked = []
@@ -549,6 +559,7 @@ def test_register_leaves_doctrs_architectures_alone(registered):
 
 
 # One of each family; the others differ in their backbones alone.
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ["fast_tiny", "db_mobilenet_v3_large", "linknet_resnet18"])
 def test_every_family_of_doctrs_architectures_is_a_detector(arch, offline):
     detect = load_detector(f"doctr:{arch}", **UNTRAINED)
@@ -570,6 +581,7 @@ class Located(nn.Module):
         return {"preds": [{"words": np.array(self.boxes, np.float32)} for _ in batch]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(300, 600, 3), (600, 300, 3), (400, 400, 3)])
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_boxes_come_back_in_pixels_of_the_page(shape, symmetric):
@@ -590,6 +602,7 @@ def test_boxes_come_back_in_pixels_of_the_page(shape, symmetric):
     np.testing.assert_allclose(found.polygons[0], [[35, 30], [140, 30], [140, 75], [35, 75]], atol=0.01)
 
 
+@pytest.mark.slow
 def test_detector_errors(monkeypatch):
     with pytest.raises(DetectorError, match=r"no detection architecture 'fast_giant'; it has .*fast_base"):
         detector("fast_giant")

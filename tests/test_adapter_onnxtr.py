@@ -83,6 +83,7 @@ def test_in_a_predictor_that_exists_already(network, offline):
     assert set(predictor([page]).render().split()) == {"HELLO", "WORLD", "AGAIN"}
 
 
+@pytest.mark.slow
 def test_a_detector_of_ours_on_a_real_photo(offline):
     predictor = ocr_predictor("rapidocr", real_reader(), assume_straight_pages=False)
     document = predictor([photo("printed_page.png")])
@@ -137,6 +138,7 @@ def test_wide_crops_are_cut_at_blanks_and_in_windows():
     assert recognition_predictor(reader)([]) == []
 
 
+@pytest.mark.slow
 def test_the_confidence_is_the_mean_unless_the_recognizer_says_otherwise():
     model = random_clip4str()
     crops = [np.random.default_rng(0).integers(0, 255, (20, 50, 3), np.uint8)]

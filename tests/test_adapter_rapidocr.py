@@ -57,6 +57,7 @@ def word_page(scale=1.0):
     return page, boxes
 
 
+@pytest.mark.slow
 def test_loads_only_the_detector_and_nothing_from_the_network(offline, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("more than the detector was loaded")
@@ -67,6 +68,7 @@ def test_loads_only_the_detector_and_nothing_from_the_network(offline, monkeypat
     assert len(detector()([page])[0]) == len(boxes)
 
 
+@pytest.mark.slow
 def test_polygons_are_in_pixels_of_the_page(detect):
     for scale in (1, 5):
         page, boxes = word_page(scale)
@@ -78,6 +80,7 @@ def test_polygons_are_in_pixels_of_the_page(detect):
         assert all((polygon >= 0).all() and (polygon <= page.shape[1::-1]).all() for polygon in found.polygons)
 
 
+@pytest.mark.slow
 def test_agrees_with_rapidocr_itself(detect):
     page = photo("printed_page.png")
     (found,) = detect([page])
@@ -153,6 +156,7 @@ def test_odd_pages_give_no_text_and_no_error(detect, shape):
     assert found.scores.shape == (0,)
 
 
+@pytest.mark.slow
 def test_a_tight_line_is_found(detect):
     page = photo("printed_page.png")
     (found,) = detect([page])
@@ -161,6 +165,7 @@ def test_a_tight_line_is_found(detect):
     assert sum(Polygon(polygon).area for polygon in again.polygons) > 0.5 * Polygon(line).area
 
 
+@pytest.mark.slow
 def test_pages_keep_their_order_and_may_differ_in_size(detect):
     page, _ = word_page()
     blank = np.full((300, 200, 3), 255, np.uint8)
@@ -168,6 +173,7 @@ def test_pages_keep_their_order_and_may_differ_in_size(detect):
     assert detect([]) == []
 
 
+@pytest.mark.slow
 def test_threads_get_what_a_single_caller_gets(detect):
     pages = [word_page()[0], photo("railroad_crossing.png"), word_page(1.5)[0]]
     alone = [detect([page])[0] for page in pages]
@@ -177,12 +183,14 @@ def test_threads_get_what_a_single_caller_gets(detect):
         np.testing.assert_array_equal(a.polygons, b.polygons)
 
 
+@pytest.mark.slow
 def test_options_reach_rapidocr():
     strict = detector(box_thresh=0.99)
     assert len(strict([word_page()[0]])[0]) == 0
     assert detector(unclip_ratio=2.5).network.settings.unclip_ratio == 2.5
 
 
+@pytest.mark.slow
 def test_max_side_bounds_what_the_network_sees():
     small = detector(min_side=320, max_side=640)
     seen = []
@@ -195,6 +203,7 @@ def test_max_side_bounds_what_the_network_sees():
         assert max(overlap(box, polygon) for polygon in found.polygons) > 0.35
 
 
+@pytest.mark.slow
 def test_another_network_by_path():
     from pathlib import Path
 
@@ -227,6 +236,7 @@ def test_a_network_that_cannot_be_downloaded_is_a_clear_error(monkeypatch, tmp_p
         detector("PP-OCRv5_server")
 
 
+@pytest.mark.slow
 def test_bad_pages_and_sizes(detect):
     with pytest.raises(ImageError, match="uint8 RGB"):
         detect([np.zeros((10, 10), np.uint8)])
@@ -234,6 +244,7 @@ def test_bad_pages_and_sizes(detect):
         detector(min_side=900, max_side=800)
 
 
+@pytest.mark.slow
 def test_rapidocrs_log_level_is_left_alone():
     from rapidocr.utils.log import logger
 
@@ -251,6 +262,7 @@ def engine_with(reader, **params):
     return engine
 
 
+@pytest.mark.slow
 def test_rapidocrs_own_recognizer_is_never_loaded(offline, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("RapidOCR's recognizer was loaded")
@@ -260,6 +272,7 @@ def test_rapidocrs_own_recognizer_is_never_loaded(offline, monkeypatch):
     assert len(result.txts) == 3
 
 
+@pytest.mark.slow
 def test_reads_a_real_photo_with_blanks_between_words():
     result = engine_with(real_reader())(str(PHOTOS / "printed_page.png"))
     lines = dict(zip(result.txts, result.boxes))
@@ -287,6 +300,7 @@ def test_the_score_is_the_mean_over_characters_so_that_the_filter_keeps_its_mean
     assert engine_with(colour_reader(char_confidence=0.4))(page).txts is None
 
 
+@pytest.mark.slow
 def test_lines_read_as_nothing_are_dropped_with_their_boxes():
     # Three lines, of which the reader reads the tall ones only.
     reader = Reader(lambda crop: "tall" if crop.shape[0] > 40 else "")
@@ -300,6 +314,7 @@ def test_page_without_text():
     assert engine_with(colour_reader())(np.full((100, 100, 3), 255, np.uint8)).txts is None
 
 
+@pytest.mark.slow
 def test_word_boxes_lie_on_the_words():
     page = np.full((120, 700, 3), 255, np.uint8)
     places = {}
@@ -319,6 +334,7 @@ def test_word_boxes_lie_on_the_words():
     assert "".join(char for line in single.word_results for char, _, _ in line) == "ONETHREETWO"
 
 
+@pytest.mark.slow
 def test_recognition_alone_and_output_formats():
     page = np.full((60, 300, 3), 255, np.uint8)
     cv2.putText(page, "HELLO", (10, 45), cv2.FONT_HERSHEY_SIMPLEX, 1.5, (0, 0, 0), 4)
@@ -329,6 +345,7 @@ def test_recognition_alone_and_output_formats():
     assert "HELLO" in result.to_markdown()
 
 
+@pytest.mark.slow
 def test_long_lines_and_many_crops_are_streamed():
     from rapidocr.ch_ppocr_rec import TextRecInput
 
@@ -340,6 +357,7 @@ def test_long_lines_and_many_crops_are_streamed():
     assert text_recognizer(reader)(TextRecInput(img=[])).txts == ()
 
 
+@pytest.mark.slow
 def test_attached_it_reads_what_our_reader_reads():
     page = photo("printed_page.png")
     engine = attach(rapidocr.RapidOCR(params={**QUIET, "Global.use_cls": False, "Global.text_score": 0.0}), "tiny")

@@ -63,6 +63,7 @@ def test_weights_are_those_of_the_pass_that_gave_the_reading(golden, golden_mode
     assert visual.caption_tokens.shape[1] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refinements", [0, 1])
 @pytest.mark.parametrize("branch", ["visual", "cross"])
 def test_weights_reproduce_what_the_decoder_computed(golden_checkpoint, crop, branch, refinements):
@@ -94,6 +95,7 @@ def test_reading_is_not_changed_by_looking(golden_model, crop):
     assert not golden_model.cross_decoder.layers[-1].cross_attn._forward_pre_hooks
 
 
+@pytest.mark.slow
 def test_columns_of_a_convolutional_stem(stem_model):
     crop = np.random.default_rng(0).integers(0, 256, (20, 70, 3), dtype=np.uint8)
     assert token_grid(stem_model) == (0, 1, 32)
@@ -105,6 +107,7 @@ def test_columns_of_a_convolutional_stem(stem_model):
         np.testing.assert_allclose(maps.maps.sum((1, 2)) + maps.caption_tokens.sum(1), 1, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_embedded_model_looks_along_the_word():
     """Its own word, drawn plainly: the places of the characters rise from left to right."""
     crop = np.full((40, 150, 3), 255, np.uint8)
@@ -156,6 +159,7 @@ def test_class_token_memory_has_no_map(golden_model, crop, monkeypatch):
         attention_maps(golden_model, crop)
 
 
+@pytest.mark.slow
 def test_command(golden, golden_checkpoint, crop, tmp_path, capsys):
     Image.fromarray(crop).save(tmp_path / "word.png")
     (tmp_path / "broken.png").write_bytes(b"no image")
@@ -169,6 +173,7 @@ def test_command(golden, golden_checkpoint, crop, tmp_path, capsys):
     assert [line.split("\t")[2] for line in out.splitlines()] == [f"cross: {expected}"] * 2
 
 
+@pytest.mark.slow
 def test_command_for_a_model_without_cross_branch(stem_model, tmp_path, capsys):
     config = stem_model.config.replace(cross_branch=False)
     save_pretrained(CLIP4STR(config), tmp_path / "model")

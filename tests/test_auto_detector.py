@@ -92,6 +92,7 @@ def test_it_takes_no_arch():
         load_detector("auto:craft")
 
 
+@pytest.mark.slow
 def test_it_is_the_default_and_the_output_tells_its_choice():
     page = sheet()
     cv2.putText(page, "invoice", (60, 160), cv2.FONT_HERSHEY_SIMPLEX, 1.0, (0, 0, 0), 2)

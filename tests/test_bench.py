@@ -8,6 +8,8 @@ import pytest
 from clip4str_plugin import load_model
 from clip4str_plugin.cli import bench, main
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def crops():

@@ -475,6 +475,7 @@ def sign(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_the_whole_way(capfdbinary, small_model, sign):
     arguments = ["--model", str(small_model), "--format", "jsonl", "--device", "cpu", "--threads", "1"]
     # As much as the sign needs; the random model is sure of nothing.

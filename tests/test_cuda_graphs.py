@@ -78,6 +78,7 @@ def test_allowed_classes_and_all_again(model, golden_images):
     assert texts(model, golden_images) == before
 
 
+@pytest.mark.slow
 def test_sizes_are_few(model, golden_images):
     images = golden_images[:1].expand(70, -1, -1, -1)
     decoder = model.graph_decoder = GraphDecoder()

@@ -30,6 +30,7 @@ def commands_of(page: Path) -> list[str]:
     return [part[part.index("clip4str ") :] for part in commands if re.match(r"(\.venv/bin/)?clip4str ", part)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if python_of(page)], ids=lambda page: page.name)
 def test_python_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

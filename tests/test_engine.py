@@ -13,6 +13,8 @@ from clip4str_plugin.errors import EngineError
 from clip4str_plugin.model.engines import precision as precision_module
 from clip4str_plugin.model.engines import set_precision
 
+pytestmark = pytest.mark.slow
+
 
 def texts(model, images, **options):
     with torch.inference_mode():

@@ -33,19 +33,23 @@ def expect_printed_page(text):
     assert sum(word in text.lower() for word in WORDS) >= 4, text
 
 
+@pytest.mark.slow
 def test_doctr_predictor():
     assert len(run("doctr_predictor").splitlines()) >= 2
 
 
+@pytest.mark.slow
 def test_doctr_register():
     _, text = run("doctr_register").split()
     assert SequenceMatcher(None, text.upper(), "FIRE-RESCUE").ratio() > 0.7
 
 
+@pytest.mark.slow
 def test_rapidocr_text_rec():
     expect_printed_page(run("rapidocr_text_rec"))
 
 
+@pytest.mark.slow
 def test_onnxtr_predictor():
     expect_printed_page(run("onnxtr_predictor"))
 

@@ -26,6 +26,8 @@ from clip4str_plugin.model.caption_graph import CaptionGraph
 from clip4str_plugin.model.config import CHARSET_94
 from clip4str_plugin.reading.onnx_recognizer import CaptionEncoder, OnnxRecognition, OnnxRecognizer, _is_on_end, resize
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 2e-4
 CROPS = range(7)
 

@@ -14,6 +14,8 @@ from clip4str_plugin.data.datasets import open_dataset
 from clip4str_plugin.evaluation.evaluate import evaluate
 from tests.word_sets import draw_word, random_word
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("lightning")
 
 # Cyrillic capitals by the Latin ones they look like: Pillow's own font can draw them.

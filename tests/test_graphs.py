@@ -60,6 +60,7 @@ def test_reads_as_pytorch_does(crops, options):
         assert found.char_confidences == pytest.approx(expected.char_confidences, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_batch_does_not_matter(graphs, crops):
     together = [found.text for found in graphs(crops)]
     assert together == [graphs([crop])[0].text for crop in crops]
@@ -108,6 +109,7 @@ def test_a_model_has_one_configuration(graphs):
     assert isinstance(graphs.config, CLIP4STRConfig)
 
 
+@pytest.mark.slow
 def test_other_precisions_and_models_take_pytorch(golden_checkpoint, graphs):
     assert find_graphs(golden_checkpoint) is None
     assert not isinstance(Recognizer("tiny", precision="bf16")._backend, GraphBackend)
@@ -190,6 +192,7 @@ def test_onnx_runtime_loads_every_graph_alone():
         onnxruntime.InferenceSession(part, providers=["CPUExecutionProvider"])
 
 
+@pytest.mark.slow
 def test_the_command_reads_a_photo_without_heavy_modules(tmp_path):
     page = Image.new("RGB", (420, 160), "white")
     page.paste(Image.fromarray(drawn("Station 2026")), (40, 40))

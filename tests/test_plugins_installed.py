@@ -30,6 +30,7 @@ def clip4str(environment, *args):
     return subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
 
 
+@pytest.mark.slow
 def test_an_installed_plugin_is_listed_with_its_distribution(installed):
     done = clip4str(installed, "plugins", "--format", "json")
     assert done.returncode == 0, done.stderr
@@ -39,6 +40,7 @@ def test_an_installed_plugin_is_listed_with_its_distribution(installed):
     assert record["problem"] is None
 
 
+@pytest.mark.slow
 def test_an_installed_plugin_detects_for_the_command_line(installed):
     done = clip4str(installed, "read", PHOTOS / "printed_page.png", "--detector", "ink", "--format", "jsonl")
     assert done.returncode == 0, done.stderr

@@ -22,6 +22,7 @@ def test_every_public_name_resolves():
         _ = clip4str_plugin.nothing_like_it
 
 
+@pytest.mark.slow
 def test_no_module_hides_a_public_name():
     code = """
 import importlib, pkgutil, clip4str_plugin as p

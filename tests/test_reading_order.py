@@ -99,6 +99,7 @@ def test_text_upside_down_is_read_its_own_way():
     assert lines_of(words) == [[3, 2, 1, 0]]
 
 
+@pytest.mark.slow
 def test_many_words_take_little_time_and_memory():
     words = [box(x * 80, y * 40) for y in range(40) for x in range(40)]
     assert lines_of(words) == [list(range(row * 40, row * 40 + 40)) for row in range(40)]

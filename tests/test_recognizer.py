@@ -85,6 +85,7 @@ def drawn(text):
     return np.asarray(image)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 4, 32])
 @pytest.mark.parametrize("as_list", [True, False])
 def test_words_on_end(tiny, batch_size, as_list):
@@ -454,6 +455,7 @@ def test_prefetch_works_ahead_within_bounds(depth):
     assert list(iterator) == list(range(1, 10))
 
 
+@pytest.mark.slow
 def test_prefetch_ends_its_thread_when_dropped():
     iterator = prefetch(iter(range(1000)))
     next(iterator)

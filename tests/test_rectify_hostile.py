@@ -42,6 +42,7 @@ hostile = st.one_of(
 )
 
 
+@pytest.mark.slow
 @CALM
 @given(polygon=hostile, start=st.sampled_from(["any", "top-left"]))
 @example(polygon=[(0, 0), (1e6, 0), (1e6, 1e6), (0, 1e6)], start="any")
@@ -65,6 +66,7 @@ def test_a_crop_or_a_clear_error(polygon, start):
     assert min(crop.shape[:2]) <= longest + 2
 
 
+@pytest.mark.slow
 @CALM
 @given(polygon=points(near, 3, 20))
 def test_start_and_winding_do_not_matter(polygon):
@@ -78,6 +80,7 @@ def test_start_and_winding_do_not_matter(polygon):
     assert len(sizes) == 1
 
 
+@pytest.mark.slow
 @CALM
 @given(polygon=hostile)
 def test_words_of_hostile_lines(polygon):

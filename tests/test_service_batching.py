@@ -145,6 +145,7 @@ def test_streaming_takes_a_batch_at_a_time(batcher, recorder):
     assert [reading.text for reading in stream] == [str(number) for number in range(1, 20)]
 
 
+@pytest.mark.slow
 def test_the_embedded_model_reads_the_same_in_company():
     from clip4str_plugin import Recognizer, load_model
 

@@ -27,6 +27,7 @@ def client():
         yield client
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [pdf_that_never_ends(), jpeg_of_many_scans()], ids=["pdf", "jpeg"])
 def test_files_without_end_are_given_up_and_photos_go_on(content):
     pixels, words = random_page(1)
@@ -101,6 +102,7 @@ def test_unknown_and_repeated_names_of_the_query(client, query):
     assert "query" in answer.json()["error"]
 
 
+@pytest.mark.slow
 def test_who_waits_at_the_end_is_told_so(monkeypatch):
     monkeypatch.setattr(server, "_GRACE_SECONDS", 1)
     app = make_app(Limits(workers=1, queue=4))

@@ -114,6 +114,7 @@ def test_requests_time_out():
         eventually(lambda: load(client) == (0, 0))
 
 
+@pytest.mark.slow
 def test_pages_are_streamed_and_a_time_out_is_the_last_line():
     limits = Limits(timeout=1.0, workers=1)
     detector = StripeDetector()
@@ -162,6 +163,7 @@ def test_uploads_under_way_are_bounded():
         assert post(client, b"x").status_code == 422
 
 
+@pytest.mark.slow
 def test_connections_that_send_no_request_are_dropped(monkeypatch):
     monkeypatch.setattr(server, "_HEAD_SECONDS", 1.0)
     with serving(make_app(LIMITS), LIMITS) as client:
@@ -202,6 +204,7 @@ def test_stopping_is_clean_while_clients_hang():
     eventually(lambda: not [t for t in set(threading.enumerate()) - earlier if t.name.startswith("clip4str-")])
 
 
+@pytest.mark.slow
 def test_bad_uploads_leave_nothing_behind():
     bad = [b"x", b"%PDF-1.7", encode(random_page(1)[0])[:-60], bytes(200_001), b"\x89PNG\r\n\x1a\n" + bytes(500)]
     pixels, words = random_page(2)
@@ -223,6 +226,7 @@ def test_bad_uploads_leave_nothing_behind():
         assert texts(post(client, encode(pixels)).json()[0]) == words
 
 
+@pytest.mark.slow
 def test_the_command_serves_and_stops_on_a_signal():
     """The whole way once: the embedded model, the default detector, a process of its own."""
     command = [sys.executable, "-m", "clip4str_plugin.cli", "serve", "--port", "0", "--threads", "1"]

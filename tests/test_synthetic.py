@@ -61,6 +61,7 @@ def test_corpus_labels_are_valid_and_mixed_like_signs() -> None:
     assert len(set(labels)) > 12000
 
 
+@pytest.mark.slow
 def test_crops_and_labels_are_valid(renderer: WordRenderer) -> None:
     heights = []
     for index in range(300):

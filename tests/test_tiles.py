@@ -53,6 +53,7 @@ def grid(shape, width, height, step_x, step_y):
 SHAPES = {"tall": (4100, 300), "wide": (260, 3900), "huge": (2300, 1700)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_each_region_is_found_once_and_whole(shape):
     boxes = grid(shape, 90, 20, 131, 37)
@@ -87,6 +88,7 @@ def test_small_pages_and_large_text_cost_one_look():
         assert len(found) == len(boxes)
 
 
+@pytest.mark.slow
 def test_tiles_are_no_larger_than_the_detector_takes():
     detector = Blobs()
     detect_pages(detector, [page_of((4100, 3300), grid((4100, 3300), 60, 14, 131, 37))])

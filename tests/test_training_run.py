@@ -29,6 +29,8 @@ from clip4str_plugin.training.stream import SampleStream, StreamShard
 from clip4str_plugin.training.turned import turn
 from tests.word_sets import SMALL_MODEL, draw_word, random_word, write_folder
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def words(tmp_path_factory):

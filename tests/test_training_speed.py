@@ -21,6 +21,8 @@ from clip4str_plugin.training.run import train
 from clip4str_plugin.training.start import build_model
 from tests.word_sets import SMALL_MODEL, random_word, write_folder
 
+pytestmark = pytest.mark.slow
+
 SMALL_RUN = {"batch_size": 4, "accelerator": "cpu", "precision": "32-true", "log_every": 1}
 
 # What a training does before its first batch: OpenCV's threads run (the check of fonts started them), then it forks.

@@ -196,6 +196,7 @@ def test_open_clips_own_configuration():
     assert open_clip_config("huge14").vision["head_width"] == 64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "resnet18"])
 def test_timm_towers(name):
     vision = {"timm_model_name": name, "timm_pool": "", "timm_proj": "linear", "image_size": [224, 224]}

@@ -37,6 +37,7 @@ def test_letters_are_found_where_they_are(find, word):
     assert np.abs(places - middles).max() < 10  # letters are 26 pixels apart
 
 
+@pytest.mark.slow
 def test_parts_hold_the_letters_of_their_labels(find, tmp_path):
     words = ["HOTEL", "BAKERY", "STATIONERS", "PARKING"]
     source = tmp_path / "words"

@@ -387,6 +387,7 @@ def test_pdf_has_a_page_for_each_picture(page, broken):
     assert [sheet.get_textpage().count_chars() > 0 for sheet in document] == [False, True, False]
 
 
+@pytest.mark.slow
 def test_pdf_with_many_words_is_small(page):
     page.words = [word(f"w{i}", quad(7 * (i % 100), 5 * (i // 100), 6, 4), i, 0) for i in range(5000)]
     assert len(write("pdf", page)) < 400_000

@@ -31,3 +31,25 @@ def test_short_words_are_kept_by_a_line_that_is_read_well():
 def test_a_line_keeps_neither_long_words_nor_what_is_hardly_read():
     line = [reading("Mister", 0.95), reading("xqjw", 0.3), reading("J", 0.1), reading("Smith", 0.97)]
     assert find_doubtful(line, [[0, 1, 2, 3]], 0.5) == [False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "doubtful"),
+    [
+        ("....", True),
+        ("______", True),
+        ("--------", True),
+        ("...", False),
+        ("-", False),
+        ("1....", False),
+        ("**** ", False),
+    ],
+)
+def test_leaders_are_no_words(text, doubtful):
+    line = [reading("Chapter", 0.99), reading(text, 0.99), reading("12", 0.99)]
+    assert find_doubtful(line, [[0, 1, 2]], 0.5) == [False, doubtful, False]
+
+
+@pytest.mark.parametrize(("text", "doubtful"), [("s", False), ("0", False), ("A", True), ("so", True)])
+def test_lone_letters_share_their_probability_with_look_alikes(text, doubtful):
+    assert find_doubtful([reading(text, 0.45)], [[0]], 0.5) == [doubtful]

@@ -97,3 +97,12 @@ def test_one_short_word_in_a_wide_line_is_not_lost():
     words = find_words(crop)
     assert words[0][0] <= 315 / 900
     assert words[-1][1] >= 600 / 900
+
+
+@pytest.mark.parametrize("word", ["INVOICE", "TOTAL", "SUMMARY"])
+def test_letter_spaced_words_are_not_cut(word):
+    font = ImageFont.load_default(36)
+    text = " ".join(word)
+    image = Image.new("RGB", (round(font.getlength(text)) + 24, 52), "white")
+    ImageDraw.Draw(image).text((12, 4), text, "black", font)
+    assert len(find_words(np.asarray(image))) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,9 @@ _CHARACTERS, _WELL_READ = 3, 0.8
 
 # A letter that stands alone and looks like others shares its probability with them, and has this share of the limit.
 _LOOK_ALIKES, _SHARED = frozenset("cCoO0sSuUvVwWxXzZlI1"), 0.8
+
+# Rows of dots or strokes lead from a word to another or wait for one; nobody reads them. Three dots are an ellipsis.
+_LEADER = re.compile(r"[.…·_=-]{4,}")
 
 
 def find_doubtful(
@@ -42,7 +46,7 @@ def find_doubtful(
             falls with the length of a word.
 
     Returns:
-        for each word whether it is doubtful; empty ones are.
+        for each word whether it is doubtful; empty ones and leaders are.
     """
     sure = [_per_word(reading, kind) for reading in readings]
     doubtful = [
@@ -57,7 +61,7 @@ def find_doubtful(
             characters = sum(length for _, length in others)
             if characters >= _CHARACTERS and sum(trust * n for trust, n in others) >= _WELL_READ * characters:
                 doubtful[index] = sure[index] < _SHARE * min_confidence
-    return doubtful
+    return [doubt or _LEADER.fullmatch(reading.text) is not None for doubt, reading in zip(doubtful, readings)]
 
 
 def _per_word(reading: Recognition, kind: Confidence) -> float:

@@ -125,10 +125,7 @@ def _largest_shape(crop: np.ndarray) -> tuple[int, int] | None:
 
     if min(crop.shape[:2]) < 4:
         return None
-    grey = np.ascontiguousarray(crop if crop.ndim == 2 else crop.max(axis=2) // 2 + crop.min(axis=2) // 2)
-    _, ink = cv2.threshold(grey, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    if 2 * int(ink.sum()) > ink.size:
-        ink = 1 - ink
+    ink = ink_of(crop)
     stats = cv2.connectedComponentsWithStats(ink, connectivity=8)[2][1:]
     rows, columns = ink.shape
     inside = [
@@ -137,3 +134,12 @@ def _largest_shape(crop: np.ndarray) -> tuple[int, int] | None:
         if top > 0 and top + height < rows and left > 0 and left + width < columns
     ]
     return max(inside, key=lambda size: size[1], default=None)
+
+
+def ink_of(crop: np.ndarray) -> np.ndarray:
+    """Return where a crop shows ink rather than ground: uint8 (h, w), 1 and 0; ink is the rarer of the two."""
+    import cv2
+
+    grey = np.ascontiguousarray(crop if crop.ndim == 2 else crop.max(axis=2) // 2 + crop.min(axis=2) // 2)
+    _, ink = cv2.threshold(grey, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    return 1 - ink if 2 * int(ink.sum()) > ink.size else ink

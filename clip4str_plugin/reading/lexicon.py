@@ -7,7 +7,7 @@ from functools import cache
 
 __all__ = ["unknown_characters"]
 
-_WORD = re.compile(r"[^\s\-/&.,:;']+")
+_WORD = re.compile(r"[^\s\-/&.,:;'_]+")
 _AROUND = '!?()[]{}"*_\\#%$+=<>'
 # Characters of a mixture of letters with digits or other signs: some are codes, and some lack a blank.
 _MIXED = 0.5

@@ -20,6 +20,7 @@ from clip4str_plugin.reading.line_splitting import find_pieces, split_lines
 from clip4str_plugin.reading.long_words import read_long_words
 from clip4str_plugin.reading.orientation import Oriented, oriented, resolve_orientation, stands_on_end
 from clip4str_plugin.reading.segmentation import Pieces, Span, alternatives, choose, likeliest, worth_reading
+from clip4str_plugin.reading.spread_letters import find_spread_letters
 from clip4str_plugin.reading.tilted import read_tilted
 from clip4str_plugin.reading.views import certainty
 
@@ -133,12 +134,11 @@ def read_regions(
     for (number, region), item in zip(likely, settled):
         # Detected words are lines of their own.
         lines.setdefault((number, region.line), {})[region.span] = region, item
-    _read_alternatives(pages, lines, recognize)
+    _read_alternatives(pages, lines, recognize, max_length)
     found: list[list[tuple[Region, Oriented[Recognition]]]] = [[] for _ in pages]
     for (number, _), line in lines.items():
-        found[number] += [
-            (region, replace(item, reading=_without_rules(item.reading))) for region, item in _chosen(line)
-        ]
+        for region, item in _chosen(line):
+            found[number] += _letters_apart(region, replace(item, reading=_without_rules(item.reading)))
     if other_views:
         # Words of a line were straightened with it.
         words = [(page, i) for page in found for i, (region, _) in enumerate(page) if region.pieces is None]
@@ -173,6 +173,25 @@ def _read_tilted(
     return result
 
 
+def _letters_apart(region: Region, item: Oriented[Recognition]) -> list[tuple[Region, Oriented[Recognition]]]:
+    """A word of a line, or its letters where blanks part them all."""
+    reading = item.reading
+    if region.pieces is None or item.turns % 2 or len(reading.char_confidences) != len(reading.text):
+        return [(region, item)]
+    crop = np.rot90(region.crop, item.turns)
+    ends = find_spread_letters(crop, reading.text)
+    if not ends:
+        return [(region, item)]
+    strip, width = TextStrip.of(region.polygon, "top-left"), crop.shape[1]
+    letters = []
+    for (left, right), char, sure in zip(ends, reading.text, reading.char_confidences):
+        polygon = strip.polygon(*((1 - right, 1 - left) if item.turns else (left, right)))
+        shown = np.rot90(crop[:, round(left * width) : round(right * width)], -item.turns)
+        letter = replace(reading, text=char, confidence=sure, char_confidences=(sure,))
+        letters.append((replace(region, polygon=polygon, crop=shown), replace(item, reading=letter)))
+    return letters[::-1] if item.turns else letters
+
+
 def _without_rules(reading: Recognition) -> Recognition:
     """Leave out underscores at the ends of a word: nearly always they are a part of the rule it stands on."""
     text = reading.text
@@ -193,6 +212,7 @@ def _read_alternatives(
     pages: Sequence[Sequence[Region]],
     lines: Mapping[tuple[int, int], _Line],
     recognize: Callable[[list[np.ndarray]], Sequence[Recognition]],
+    max_length: int | None,
 ) -> None:
     """Read, in one batch, the alternatives that can still win, and add them to their lines."""
     trials: list[tuple[_Line, Region, int]] = []
@@ -207,7 +227,8 @@ def _read_alternatives(
                 trials.append((line, region, directions.pop()))
     # Only now: what is read must not keep others from being read.
     if trials:
-        again = recognize([np.rot90(region.crop, turns) for _, region, turns in trials])
+        views = [np.rot90(region.crop, turns) for _, region, turns in trials]
+        again = read_long_words(views, recognize(views), recognize, max_length)
         for (line, region, turns), reading in zip(trials, again):
             item = oriented(reading, turns)
             if reading.text and item.turns == turns:

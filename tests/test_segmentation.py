@@ -121,7 +121,7 @@ def test_a_sure_word_is_not_taken_apart_again():
         ("30mm", 2),
         ("(qxvz)", 4),
         ("qxvz-pages", 4),
-        ("under_score", 0),
+        ("Test_station", 6),
         ("", 0),
     ],
 )

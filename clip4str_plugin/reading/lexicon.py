@@ -7,9 +7,10 @@ from functools import cache
 
 __all__ = ["unknown_characters"]
 
-_WORD = re.compile(r"[^\s\-/&.,:;'_]+")
-_AROUND = '!?()[]{}"*_\\#%$+=<>'
-# Characters of a mixture of letters with digits or other signs: some are codes, and some lack a blank.
+_WORD = re.compile(r"[^\s\-/&.,:;']+")
+_AROUND = '!?_()[]{}"*_\\#%$+=<>'
+# Characters of a mixture of letters with digits or other signs: some are codes, and some lack a blank, or have an
+# underscore in its place.
 _MIXED = 0.5
 
 

@@ -208,3 +208,19 @@ def test_the_command_reads_a_photo_without_heavy_modules(tmp_path):
     )
     assert "Station 2026" in text
     assert modules == "[]"
+
+
+@pytest.mark.parametrize("arguments", [["recognize", "--precision", "bf16"], ["evaluate"]])
+def test_what_needs_pytorch_says_so_where_it_is_missing(tmp_path, arguments):
+    Image.fromarray(drawn("Market")).save(tmp_path / "word.png")
+    script = """
+        import contextlib, io, sys
+        sys.modules["torch"] = None
+        from clip4str_plugin.cli import main
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            status = main(sys.argv[1:])
+        print(status, said.getvalue())
+    """
+    answer = run(script, *arguments, tmp_path / "word.png")
+    assert answer.startswith("2 ")
+    assert f"clip4str {arguments[0]}: error: this needs torch, which is missing; install" in answer

@@ -66,6 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (Clip4StrError, OSError) as error:
         print(f"clip4str {args.command}: error: {error}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        package = (error.name or "clip4str").partition(".")[0]
+        if package.startswith("clip4str"):
+            raise
+        remedy = "install clip4str-plugin with its dependencies"
+        print(f"clip4str {args.command}: error: this needs {package}, which is missing; {remedy}", file=sys.stderr)
+        return 2
 
 
 class UsageError(ValueError):

@@ -44,7 +44,7 @@ def mark_lines(crops: Sequence[np.ndarray], page: np.ndarray, boxes: Sequence[An
     Args:
         crops: one per box.
         page: what they were cut from, uint8 BGR (H, W, 3).
-        boxes: (4, 2) pixels each.
+        boxes: (K, 2) pixels each, K >= 4: quads, or the outlines of curved lines.
     """
     from clip4str_plugin.reading.detectors import orient_detections
 

@@ -64,8 +64,7 @@ def attach(ocr: Any, recognizer: Recognizer | CLIP4STR | str | Path = "tiny", **
     model = text_rec_model(recognizer, **options)
     for each in inner:
         each.text_rec_model = model
-        if each._crop_by_polys.det_box_type == "quad":
-            each._crop_by_polys = _marking(each._crop_by_polys)
+        each._crop_by_polys = _marking(each._crop_by_polys)
     return ocr
 
 

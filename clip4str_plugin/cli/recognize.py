@@ -59,10 +59,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _stream(recognizer: Recognizer, crops: Iterator[np.ndarray], other_views: bool) -> Iterator[Recognition]:
-    from clip4str_plugin.reading.tilted import read_tilted
+    from clip4str_plugin.reading.word_views import read_other_views
 
     def read(crops: list[np.ndarray]) -> list[Recognition]:
         return list(recognizer.stream(crops))
 
     while batch := list(islice(crops, _TOGETHER)):
-        yield from read_tilted(batch, read(batch), read) if other_views else recognizer.stream(batch)
+        yield from read_other_views(batch, read(batch), read) if other_views else recognizer.stream(batch)

@@ -6,12 +6,13 @@ import logging
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clip4str_plugin.errors import PolygonError
-from clip4str_plugin.geometry.rectification import rectify
+from clip4str_plugin.geometry.rectification import other_views, straighten
 from clip4str_plugin.geometry.text_strip import TextStrip
 from clip4str_plugin.options import Orientation
 from clip4str_plugin.reading.detectors import Detections
@@ -21,8 +22,8 @@ from clip4str_plugin.reading.long_words import read_long_words
 from clip4str_plugin.reading.orientation import Oriented, oriented, resolve_orientation, stands_on_end
 from clip4str_plugin.reading.segmentation import Pieces, Span, alternatives, choose, likeliest, worth_reading
 from clip4str_plugin.reading.spread_letters import find_spread_letters
-from clip4str_plugin.reading.tilted import read_tilted
 from clip4str_plugin.reading.views import certainty
+from clip4str_plugin.reading.word_views import Cut, read_other_views
 
 if TYPE_CHECKING:
     from clip4str_plugin.reading.recognizer import Recognition
@@ -44,6 +45,8 @@ class Region:
         pieces: of its line, see `clip4str_plugin.reading.segmentation`; None where words were detected.
         span: the pieces it is made of.
         likely: whether it is a word by the look of the blanks, and not one of the alternatives.
+        other_views: cuts it out of its page in other ways, see `clip4str_plugin.geometry.rectification.other_views`;
+            None where its four corners leave no doubt.
     """
 
     polygon: np.ndarray
@@ -53,6 +56,7 @@ class Region:
     pieces: Pieces | None = None
     span: Span = (0, 0)
     likely: bool = True
+    other_views: Cut | None = None
 
 
 def cut_words(image: np.ndarray, detections: Detections) -> list[Region]:
@@ -77,7 +81,8 @@ def _straighten(image: np.ndarray, words: Detections) -> list[Region]:
     regions: list[Region] = []
     for number, (polygon, score) in enumerate(zip(words.polygons, words.scores.tolist())):
         with _leaving_out():
-            regions.append(Region(polygon, score, number, rectify(image, polygon, start="top-left")))
+            crop, views = _cut(image, polygon)
+            regions.append(Region(polygon, score, number, crop, other_views=views))
     return regions
 
 
@@ -96,9 +101,14 @@ def _split(image: np.ndarray, lines: Detections) -> list[Region]:
             for span in spans:
                 with _leaving_out():
                     word = strip.polygon(*pieces.extent(span))
-                    crop = rectify(image, word, start="top-left")
-                    regions.append(Region(word, score, number, crop, pieces, span, likely))
+                    crop, views = _cut(image, word)
+                    regions.append(Region(word, score, number, crop, pieces, span, likely, views))
     return regions
+
+
+def _cut(image: np.ndarray, polygon: np.ndarray) -> tuple[np.ndarray, Cut | None]:
+    piece = straighten(image, polygon, start="top-left")
+    return piece.crop, partial(other_views, image, piece.strip) if piece.strip.drawn else None
 
 
 def read_regions(
@@ -115,7 +125,8 @@ def read_regions(
         recognize: reads crops; a ``Recognizer``, say.
         orientation: which words are tried in other directions, see ``resolve_orientation``.
         max_length: as in `read_words`.
-        other_views: as in `read_words`, for words that were not cut from lines.
+        other_views: whether to read doubtful words again: turned a little, unless they were cut from lines; where their
+            outline is no quad, with more margin and as the upright box around them.
 
     Returns:
         for each page its words, line after line, each with its reading and the direction it was read in.
@@ -140,9 +151,16 @@ def read_regions(
         for region, item in _chosen(line):
             found[number] += _letters_apart(region, replace(item, reading=_without_rules(item.reading)))
     if other_views:
-        # Words of a line were straightened with it.
-        words = [(page, i) for page in found for i, (region, _) in enumerate(page) if region.pieces is None]
-        again = _read_tilted([page[i][0].crop for page, i in words], [page[i][1] for page, i in words], recognize)
+        # Words of a line were straightened with it: only its outline may mislead.
+        words = [
+            (page, i)
+            for page in found
+            for i, (region, _) in enumerate(page)
+            if region.pieces is None or region.other_views is not None
+        ]
+        regions, items = [page[i][0] for page, i in words], [page[i][1] for page, i in words]
+        cuts = [region.other_views for region in regions]
+        again = _from_other_views([region.crop for region in regions], items, recognize, cuts)
         for (page, i), item in zip(words, again):
             page[i] = page[i][0], item
     return [_with_case(page) for page in found]
@@ -160,15 +178,24 @@ def _with_case(page: list[tuple[Region, Oriented[Recognition]]]) -> list[tuple[R
     ]
 
 
-def _read_tilted(
+def _from_other_views(
     crops: Sequence[np.ndarray],
     settled: Sequence[Oriented[Recognition]],
     recognize: Callable[[list[np.ndarray]], Sequence[Recognition]],
+    cuts: Sequence[Cut | None] = (),
 ) -> list[Oriented[Recognition]]:
     flat = [index for index, item in enumerate(settled) if not item.stacked]
     upright = [np.rot90(crops[index], settled[index].turns) for index in flat]
     result = list(settled)
-    for index, reading in zip(flat, read_tilted(upright, [settled[index].reading for index in flat], recognize)):
+    for index, reading in zip(
+        flat,
+        read_other_views(
+            upright,
+            [settled[index].reading for index in flat],
+            recognize,
+            [cuts[index] if cuts and not settled[index].turns else None for index in flat],
+        ),
+    ):
         result[index] = replace(settled[index], reading=reading)
     return result
 
@@ -188,7 +215,7 @@ def _letters_apart(region: Region, item: Oriented[Recognition]) -> list[tuple[Re
         polygon = strip.polygon(*((1 - right, 1 - left) if item.turns else (left, right)))
         shown = np.rot90(crop[:, round(left * width) : round(right * width)], -item.turns)
         letter = replace(reading, text=char, confidence=sure, char_confidences=(sure,))
-        letters.append((replace(region, polygon=polygon, crop=shown), replace(item, reading=letter)))
+        letters.append((replace(region, polygon=polygon, crop=shown, other_views=None), replace(item, reading=letter)))
     return letters[::-1] if item.turns else letters
 
 
@@ -288,7 +315,7 @@ def read_words(
         lines: for each crop the line it is a word of; words of a line all run the way that most of it is read best.
             None: every crop is a line of its own.
         max_length: the most characters ``recognize`` says; None: what ``longest_text`` finds out.
-        other_views: whether to read doubtful words again, turned a little, see `read_tilted`.
+        other_views: whether to read doubtful words again, turned a little, see `read_other_views`.
 
     Returns:
         for each crop its reading and its direction.
@@ -304,7 +331,7 @@ def read_words(
     whole = read_long_words(upright, [settled[index].reading for index in flat], recognize, max_length)
     for index, reading in zip(flat, whole):
         settled[index] = replace(settled[index], reading=reading)
-    return _read_tilted(crops, settled, recognize) if other_views else settled
+    return _from_other_views(crops, settled, recognize) if other_views else settled
 
 
 def _against_their_line(settled: Sequence[Oriented[Recognition]], lines: Sequence[Hashable]) -> list[tuple[int, int]]:

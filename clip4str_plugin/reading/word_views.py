@@ -1,4 +1,4 @@
-"""Words that were read with doubt, read again turned a little to either side: many slope within an upright crop."""
+"""Words that were read with doubt, read again from other views: many slope within an upright crop."""
 
 from __future__ import annotations
 
@@ -8,24 +8,30 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from clip4str_plugin.geometry.rectification import Straightened
 from clip4str_plugin.reading.views import View, certainty, read_views
 
 if TYPE_CHECKING:
     from clip4str_plugin.reading.recognizer import Recognition
 
-__all__ = ["read_tilted"]
+__all__ = ["read_other_views"]
 
 # Measured on word crops of ICDAR 2015 and IIIT5K: of 6 to 24 degrees, slants, shears, margins and contrasts, alone and
 # together, these two views gain most for less than a quarter more crops.
 _ANGLES = (-12.0, 12.0)
 _DOUBTFUL = 0.95
 _MARGIN = 0.01
+# Where the outline of a word gives other views: as for polygons that are given.
+_OUTLINE_MARGIN = 0.03
+
+Cut = Callable[[], Sequence[Straightened]]
 
 
-def read_tilted(
+def read_other_views(
     crops: Sequence[np.ndarray],
     readings: Sequence[Recognition],
     recognize: Callable[[list[np.ndarray]], Sequence[Recognition]],
+    cuts: Sequence[Cut | None] | None = None,
 ) -> list[Recognition]:
     """Read doubtful crops again, turned by 12 degrees either way, and keep the likeliest reading of each.
 
@@ -33,16 +39,19 @@ def read_tilted(
         crops: uint8 (h, w, 3) or (h, w), upright words.
         readings: what was read in each; crops without text are not looked at again.
         recognize: reads crops; a ``Recognizer``, say. It is called once, and not at all without a doubtful crop.
+        cuts: for each crop what cuts it out of its page in other ways; these are its views then. None turns it.
 
     Returns:
         one reading a crop, in their order.
     """
-    views = [
-        View(index, _turned(crop, angle), _MARGIN)
-        for index, (crop, reading) in enumerate(zip(crops, readings))
-        if 0 < certainty(reading) < _DOUBTFUL
-        for angle in _ANGLES
-    ]
+    views: list[View[np.ndarray]] = []
+    for index, (crop, reading, cut) in enumerate(zip(crops, readings, cuts or [None] * len(crops))):
+        if not 0 < certainty(reading) < _DOUBTFUL:
+            continue
+        if cut is None:
+            views += [View(index, _turned(crop, angle), _MARGIN) for angle in _ANGLES]
+        else:
+            views += [View(index, piece.crop, _OUTLINE_MARGIN) for piece in cut()]
     return [reading for reading, _ in read_views(readings, views, recognize)]
 
 

@@ -5,9 +5,10 @@ import pytest
 from PIL import Image
 
 from clip4str_plugin.cli import main, options
+from clip4str_plugin.reading.detectors import Detections
 from clip4str_plugin.reading.recognizer import Recognition
-from clip4str_plugin.reading.tilted import read_tilted
-from clip4str_plugin.reading.words import read_words
+from clip4str_plugin.reading.word_views import read_other_views
+from clip4str_plugin.reading.words import cut_words, read_regions, read_words
 
 
 def reading(text, sure):
@@ -33,7 +34,7 @@ CROP = np.full((20, 60, 3), 200, np.uint8)
 def test_doubtful_crops_share_one_batch_of_both_angles():
     recognize = Wide()
     first = [reading("level", 0.8), reading("clear", 0.99), reading("", 0.0), reading("level", 0.8)]
-    assert [r.text for r in read_tilted([CROP] * 4, first, recognize)] == ["tilted", "clear", "", "tilted"]
+    assert [r.text for r in read_other_views([CROP] * 4, first, recognize)] == ["tilted", "clear", "", "tilted"]
     ((one, *others),) = recognize.batches
     assert len(others) == 3
     assert one[0] > 20
@@ -43,7 +44,7 @@ def test_doubtful_crops_share_one_batch_of_both_angles():
 
 @pytest.mark.parametrize(("tilted", "kept"), [(0.805, "level"), (0.82, "tilted")])
 def test_it_must_be_clearly_more_certain(tilted, kept):
-    assert read_tilted([CROP], [reading("level", 0.8)], Wide(tilted=tilted))[0].text == kept
+    assert read_other_views([CROP], [reading("level", 0.8)], Wide(tilted=tilted))[0].text == kept
 
 
 def test_clear_crops_cost_nothing_and_nothing_is_looked_at_if_not_wanted():
@@ -62,7 +63,7 @@ def test_the_turned_view_holds_the_whole_crop_upright():
     crop = np.full((20, 100, 3), 255, np.uint8)
     crop[8:12, 2:8] = 0
     seen = []
-    read_tilted([crop], [reading("x", 0.5)], lambda views: seen.extend(views) or [reading("", 0.0)] * len(views))
+    read_other_views([crop], [reading("x", 0.5)], lambda views: seen.extend(views) or [reading("", 0.0)] * len(views))
     rows = [np.argwhere(view[..., 0] < 100)[:, 0].mean() / view.shape[0] for view in seen]
     assert sorted(row > 0.5 for row in rows) == [False, True]
     assert all((view < 100).sum() > 0.8 * (crop < 100).sum() for view in seen)
@@ -79,3 +80,29 @@ def test_the_command_looks_again_unless_told_not_to(option, text, tmp_path, caps
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [one["text"] for one in found] == [text] * 70
     assert [one["image"] for one in found] == sorted(one["image"] for one in found)
+
+
+def test_an_outline_that_is_no_quad_gives_its_own_views():
+    page = np.full((200, 300, 3), 128, np.uint8)
+    angles = np.linspace(np.pi * 1.2, np.pi * 1.8, 7)
+    arc = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    outline = np.array([150, 170]) + np.concatenate([arc * 130, arc[::-1] * 100])
+    quad = [[10, 150], [90, 150], [90, 190], [10, 190]]
+    for granularity in ("word", "line"):
+        regions = cut_words(page, Detections([outline, quad], [1.0, 1.0], granularity))
+        straight = [region.crop.shape for region in regions]
+        seen = []
+
+        def recognize(crops, seen=seen, straight=straight):
+            seen.append([crop.shape for crop in crops])
+            larger = [crop.shape for crop in crops] != straight
+            return [reading("better" if larger else "first", 0.9 if larger else 0.8) for _ in crops]
+
+        ((first, second),) = read_regions([regions], recognize, "off")
+        assert first[1].reading.text == "better"
+        # A quad in a line has no other views; a word that was detected is turned.
+        assert second[1].reading.text == ("better" if granularity == "word" else "first")
+        assert len(seen[1]) == (4 if granularity == "word" else 2)
+        seen.clear()
+        read_regions([regions], recognize, "off", other_views=False)
+        assert len(seen) == 1

@@ -4,8 +4,10 @@
 
 A folder holds `images/` and `gt.jsonl`, one object a page:
 {"image": ..., "words": [{"poly": [[x, y], ...], "text": ..., "ignore": true}]}; "ignore" is optional, and texts may
-be lines. RapidOCR's detector finds the lines once a page (no classifier); both recognizers get these, ours through the
-reader with its defaults, RapidOCR's keeping lines of at least its default score.
+be lines. Or it holds folders of cases, each with images of one text and its `expected.txt`.
+
+RapidOCR's detector finds the lines once a page (no classifier); both recognizers get these, ours through the reader
+with its defaults, RapidOCR's keeping lines of at least its default score.
 
 Prints for each folder and recognizer, summed over its pages:
 - precision, recall and F1 of the tokens between blanks, case kept, wherever they stand on the page. Tokens of which
@@ -189,6 +191,21 @@ class Swap:
         return found, self.counting.crops - before, len(read.words) + len(read.left_out)
 
 
+def load_truth(folder: Path) -> list[dict[str, Any]]:
+    """The pages of a folder with their words; those of cases may stand anywhere on their page."""
+    if (folder / "gt.jsonl").is_file():
+        lines = (folder / "gt.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines if line]
+    pages = []
+    for expected in sorted(folder.glob("*/expected.txt")):
+        for image in sorted(expected.parent.glob("*.png")):
+            width, height = Image.open(image).size
+            page = [[0, 0], [width, 0], [width, height], [0, height]]
+            words = [{"poly": page, "text": word} for word in expected.read_text(encoding="utf-8").split()]
+            pages.append({"image": str(image.relative_to(folder)), "words": words})
+    return pages
+
+
 def report(folder: Path, pages: int, scores: dict[str, Score]) -> list[str]:
     lines = [f"{folder.name}: {pages} pages, {scores['ours'].expected} words, {scores['ours'].amounts} amounts"]
     lines += ["            precision  recall     F1  amounts whole  s/page  extra crops"]
@@ -226,8 +243,7 @@ def main() -> None:
     systems = {"rapidocr": swap.rapidocr, "ours": swap.ours}
     warm = True
     for folder in args.folders:
-        truth = [json.loads(line) for line in (folder / "gt.jsonl").read_text(encoding="utf-8").splitlines() if line]
-        truth = truth[: args.limit]
+        truth = load_truth(folder)[: args.limit]
         scores = {name: Score() for name in systems}
         for entry in truth:
             page = np.asarray(ImageOps.exif_transpose(Image.open(folder / entry["image"])).convert("RGB"))
@@ -241,7 +257,7 @@ def main() -> None:
                 score.seconds += time.perf_counter() - begin
                 score.crops += crops
                 score.words += words
-                add(score, Path(entry["image"]).name, found, entry["words"])
+                add(score, entry["image"].removeprefix("images/"), found, entry["words"])
             warm = False
         print("\n".join([*report(folder, len(truth), scores), *worst(scores, args.show)]), flush=True)
 

@@ -234,6 +234,8 @@ def _beside(near: np.ndarray, cells: _Pieces, side: int) -> np.ndarray:
     inner, outer = (cells.left, cells.right) if side < 0 else (-cells.right, -cells.left)
     between = inner[near][None] >= outer[near][:, None] - 0.3 * cells.height[near][None]
     near = near[~(level & between).any(axis=1)]
+    if not len(near):
+        return near
     # Where the column next to it has ended, the one after that is not its neighbour.
     first, last = np.median(cells.left[near]), np.median(cells.right[near])
     return near[(cells.right[near] > first) & (cells.left[near] < last)]

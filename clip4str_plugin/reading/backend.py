@@ -9,9 +9,9 @@ import numpy as np
 
 from clip4str_plugin.model.preprocess import Color
 
-__all__ = ["Backend", "Reading"]
+__all__ = ["Backend", "ScoredText"]
 
-Reading: TypeAlias = tuple[str, tuple[float, ...]]
+ScoredText: TypeAlias = tuple[str, tuple[float, ...]]
 """A text, and the probability of each of its characters followed by that of the end token if there is one."""
 
 
@@ -56,7 +56,7 @@ class Backend(Protocol):
         """
         ...
 
-    def read(self, batch: Any) -> Iterable[Reading]:
+    def read(self, batch: Any) -> Iterable[ScoredText]:
         """Read a staged batch, or a slice of one; what is read in a crop does not depend on the others.
 
         Returns:

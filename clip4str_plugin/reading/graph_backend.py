@@ -16,7 +16,7 @@ from clip4str_plugin.weights import EMBEDDED, embedded_folder
 
 if TYPE_CHECKING:
     from clip4str_plugin.options import RecognizerOptions
-    from clip4str_plugin.reading.backend import Reading
+    from clip4str_plugin.reading.backend import ScoredText
 
 __all__ = ["GraphBackend", "find_graphs"]
 
@@ -85,7 +85,7 @@ class GraphBackend:
         """Resize the crops, (N, 3, H, W) uint8; they are normalised when their turn comes."""
         return resize_all(crops, self.config.image_size, color)
 
-    def read(self, batch: np.ndarray) -> list[Reading]:
+    def read(self, batch: np.ndarray) -> list[ScoredText]:
         """Read a staged batch."""
         model = self._model
         decoding = model.generate(model.normalize(batch), complete=False, early_exit=self._options.early_exit)

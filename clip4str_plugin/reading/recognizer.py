@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from clip4str_plugin.model.clip4str import CLIP4STR
-    from clip4str_plugin.reading.backend import Backend, Reading
+    from clip4str_plugin.reading.backend import Backend, ScoredText
 
 __all__ = ["TALL", "Recognition", "Recognizer", "as_recognizer"]
 
@@ -239,9 +239,9 @@ class Recognizer:
             if last:
                 yield from results.recognitions
 
-    def _decode(self, batch: Any) -> Iterable[Reading]:
+    def _decode(self, batch: Any) -> Iterable[ScoredText]:
         """Return text and probabilities (characters, then the end token if there is one) of each image."""
-        parts: list[Iterable[Reading]] = []
+        parts: list[Iterable[ScoredText]] = []
         done = 0
         while done < len(batch):
             part = batch[done : done + self.batch_size]
@@ -313,7 +313,7 @@ class _Batch(NamedTuple):
 
 
 class _Decoded(NamedTuple):
-    readings: Iterable[Reading]  # of the n crops
+    readings: Iterable[ScoredText]  # of the n crops
     shown: list[_View]
     results: _Results
     last: bool

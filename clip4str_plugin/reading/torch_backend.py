@@ -20,7 +20,7 @@ from clip4str_plugin.model.preprocess import Color, normalize, resize_all
 if TYPE_CHECKING:
     from clip4str_plugin.model.clip4str import CLIP4STR
     from clip4str_plugin.options import RecognizerOptions
-    from clip4str_plugin.reading.backend import Reading
+    from clip4str_plugin.reading.backend import ScoredText
 
 __all__ = ["TorchBackend"]
 
@@ -93,7 +93,7 @@ class TorchBackend:
         return torch.from_numpy(resize_all(crops, size, color))
 
     @torch.inference_mode()
-    def read(self, batch: _Staged) -> Iterable[Reading]:
+    def read(self, batch: _Staged) -> Iterable[ScoredText]:
         """Read a staged batch."""
         config, weight = self.model.config, self._weight()
         if isinstance(batch, PackedCrops):
@@ -103,7 +103,7 @@ class TorchBackend:
         decoding = self.model.generate(images, allowed=allowed, complete=False, **self._options)
         return self._fetched(self.model.tokenizer.scores(decoding.logits, decoding.lengths))
 
-    def _fetched(self, scores: torch.Tensor) -> Iterator[Reading]:
+    def _fetched(self, scores: torch.Tensor) -> Iterator[ScoredText]:
         """Yield what scores say, when they have come from the device."""
         if not scores.is_cuda:
             return iter(self.model.tokenizer.texts(scores.numpy()))
@@ -112,7 +112,7 @@ class TorchBackend:
         copied = torch.cuda.Event()
         copied.record()
 
-        def wait() -> Iterator[Reading]:
+        def wait() -> Iterator[ScoredText]:
             copied.synchronize()
             yield from self.model.tokenizer.texts(host.numpy())
 

@@ -66,9 +66,9 @@ class ReadOptions:
             vertical and doubtful ones; "on" all, which takes several times as long.
         min_confidence: words with a lower confidence are doubtful and left out (``Page.left_out``). This removes most
             false detections. If the confidence is a product, which falls with every character, a word of more than
-            eight characters is treated as if it had eight. Words of up to three characters need two fifths of the
-            limit only, if the rest of their line is read well. The best limit depends on the model and on
-            ``confidence``; 0 keeps everything.
+            eight characters is treated as if it had eight. If the rest of their line is read well, words of up to
+            three characters need two fifths of the limit only, and longer ones three fifths. The best limit depends
+            on the model and on ``confidence``; 0 keeps everything.
         keep_doubtful: keep doubtful words in ``Page.words``, marked by ``Word.doubtful``, instead of leaving them out.
         other_views: read doubtful words and regions again from other views and keep the most likely result: regions
             given to ``Reader.read_regions`` with more margin and as the upright box around them, detected words turned

@@ -28,9 +28,12 @@ def test_short_words_are_kept_by_a_line_that_is_read_well():
     assert find_doubtful(badly_read, [[0, 1, 2]], 0.5)[1]
 
 
-def test_a_line_keeps_neither_long_words_nor_what_is_hardly_read():
-    line = [reading("Mister", 0.95), reading("xqjw", 0.3), reading("J", 0.1), reading("Smith", 0.97)]
+def test_a_line_keeps_long_words_that_are_nearly_sure_but_not_what_is_hardly_read():
+    line = [reading("Mister", 0.95), reading("xqjw", 0.25), reading("J", 0.1), reading("Smith", 0.97)]
     assert find_doubtful(line, [[0, 1, 2, 3]], 0.5) == [False, True, True, False]
+    line[1] = reading("must", 0.4)
+    assert find_doubtful(line, [[0, 1, 2, 3]], 0.5) == [False, False, True, False]
+    assert find_doubtful(line, [[0], [1], [2, 3]], 0.5) == [False, True, True, False]
 
 
 @pytest.mark.parametrize(

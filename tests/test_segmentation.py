@@ -127,3 +127,9 @@ def test_a_sure_word_is_not_taken_apart_again():
 )
 def test_characters_outside_of_known_words_are_counted(text, count):
     assert unknown_characters(text) == count
+
+
+def test_a_word_that_swallows_its_neighbour_loses():
+    apart = {"_00": "Date", "_11": "Rec'd"}
+    assert choose(line(0.8), readings(**apart, _01=("Date", 0.9))) == [(0, 0), (1, 1)]
+    assert choose(line(0.3), readings(_00="Re", _11="port", _01="Report")) == [(0, 1)]

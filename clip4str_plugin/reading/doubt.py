@@ -15,8 +15,8 @@ __all__ = ["find_doubtful"]
 # A product of the characters' probabilities falls with every one: longer words are held to the limit as if they had
 # so many.
 _LONG = 8
-# Words of up to so many characters are believed with this share of the limit ...
-_SHORT, _SHARE = 3, 0.4
+# Words of up to so many characters are believed with the first share of the limit, longer ones with the second ...
+_SHORT, _SHARE, _SHARE_OF_LONG = 3, 0.4, 0.6
 # ... in a line whose other words, at least so many characters, are read this well on the average.
 _CHARACTERS, _WELL_READ = 3, 0.8
 
@@ -35,8 +35,8 @@ def find_doubtful(
 ) -> list[bool]:
     """Tell which words are doubtful: those with a confidence below a limit.
 
-    This removes most false detections. Short words often have a low confidence, too, because a single letter tells a
-    recognizer little: in a line that is read well they are most likely text, and get a lower limit.
+    This removes most false detections. In a line that is read well words are most likely text and get a lower limit,
+    short ones the lowest, because a single letter tells a recognizer little.
 
     Args:
         readings: of the words of a page.
@@ -55,12 +55,13 @@ def find_doubtful(
     ]
     for line in lines:
         for index in line:
-            if not doubtful[index] or not 0 < len(readings[index].text) <= _SHORT:
+            if not doubtful[index] or not readings[index].text:
                 continue
             others = [(sure[other], len(readings[other].text)) for other in line if other != index]
             characters = sum(length for _, length in others)
             if characters >= _CHARACTERS and sum(trust * n for trust, n in others) >= _WELL_READ * characters:
-                doubtful[index] = sure[index] < _SHARE * min_confidence
+                share = _SHARE if len(readings[index].text) <= _SHORT else _SHARE_OF_LONG
+                doubtful[index] = sure[index] < share * min_confidence
     return [doubt or _LEADER.fullmatch(reading.text) is not None for doubt, reading in zip(doubtful, readings)]
 
 

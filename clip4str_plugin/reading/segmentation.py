@@ -27,6 +27,9 @@ _LONGEST, _MOST = 12.0, 4
 _SURE = 0.9
 # What is read as nothing counts like a word as unlikely as exp(-3), and so does a cut through a number exp(-4).
 _NOTHING, _CUT_NUMBER = 3.0, 4.0
+# So many characters that are read apart may be missing from what is read together; every further one makes it less
+# likely by exp(-1): a crop of two words is sometimes read as one of them.
+_MAY_MISS, _MISSING = 1, 1.0
 # A character outside of known words makes a reading less likely by exp(-0.5).
 _UNKNOWN = 0.5
 # The decimals of a number, and a group of its thousands.
@@ -99,11 +102,17 @@ def choose(pieces: Pieces, readings: Mapping[Span, Recognition], *, backwards: b
     Returns:
         its words, left to right.
     """
+    lengths = _most_characters(readings)
     ways: dict[Span, tuple[float, Span | None]] = {}
     by_end: dict[int, list[Span]] = {}
     for span in sorted(readings, key=lambda span: span[::-1]):
         first, last = span
-        cost = _cost(readings[span]) - sum(math.log1p(-min(blank, 1 - 1e-9)) for blank in pieces.blanks[first:last])
+        missing = lengths[span] - len(readings[span].text) - _MAY_MISS
+        cost = (
+            _cost(readings[span])
+            + _MISSING * max(missing, 0)
+            - sum(math.log1p(-min(blank, 1 - 1e-9)) for blank in pieces.blanks[first:last])
+        )
         if first == 0:
             ways[span] = cost, None
         else:
@@ -125,6 +134,16 @@ def choose(pieces: Pieces, readings: Mapping[Span, Recognition], *, backwards: b
         way.append(at)
         at = ways[at][1]
     return way[::-1]
+
+
+def _most_characters(readings: Mapping[Span, Recognition]) -> dict[Span, int]:
+    """The most characters that were read in each span, as a whole or in parts."""
+    most: dict[Span, int] = {}
+    for first, last in sorted(readings, key=lambda span: span[1] - span[0]):
+        parts = [most[first, cut] + most[cut + 1, last] for cut in range(first, last)
+                 if (first, cut) in most and (cut + 1, last) in most]  # fmt: skip
+        most[first, last] = max([len(readings[first, last].text), *parts])
+    return most
 
 
 def _cost(reading: Recognition) -> float:

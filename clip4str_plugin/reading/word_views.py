@@ -33,13 +33,13 @@ def read_other_views(
     recognize: Callable[[list[np.ndarray]], Sequence[Recognition]],
     cuts: Sequence[Cut | None] | None = None,
 ) -> list[Recognition]:
-    """Read doubtful crops again, turned by 12 degrees either way, and keep the likeliest reading of each.
+    """Read doubtful crops again from other views, and keep the likeliest reading of each.
 
     Args:
         crops: uint8 (h, w, 3) or (h, w), upright words.
         readings: what was read in each; crops without text are not looked at again.
         recognize: reads crops; a ``Recognizer``, say. It is called once, and not at all without a doubtful crop.
-        cuts: for each crop what cuts it out of its page in other ways; these are its views then. None turns it.
+        cuts: for each crop what cuts its other views out of the page; None: it is turned by 12 degrees either way.
 
     Returns:
         one reading a crop, in their order.

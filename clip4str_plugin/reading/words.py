@@ -184,18 +184,13 @@ def _from_other_views(
     recognize: Callable[[list[np.ndarray]], Sequence[Recognition]],
     cuts: Sequence[Cut | None] = (),
 ) -> list[Oriented[Recognition]]:
+    """Read doubtful words again; the other views of an outline are of text that runs as it says, not turned."""
     flat = [index for index, item in enumerate(settled) if not item.stacked]
     upright = [np.rot90(crops[index], settled[index].turns) for index in flat]
+    ways = [cuts[index] if cuts and not settled[index].turns else None for index in flat]
+    again = read_other_views(upright, [settled[index].reading for index in flat], recognize, ways)
     result = list(settled)
-    for index, reading in zip(
-        flat,
-        read_other_views(
-            upright,
-            [settled[index].reading for index in flat],
-            recognize,
-            [cuts[index] if cuts and not settled[index].turns else None for index in flat],
-        ),
-    ):
+    for index, reading in zip(flat, again):
         result[index] = replace(settled[index], reading=reading)
     return result
 

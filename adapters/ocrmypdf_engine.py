@@ -14,9 +14,9 @@ from ocrmypdf.pluginspec import OcrEngine, OrientationConfidence
 from PIL import Image
 
 from clip4str_adapters._common import shared_reader
-from clip4str_plugin import __version__
 from clip4str_plugin.geometry.rectification import rectify
 from clip4str_plugin.reading.line_reading import mean_confidence, read_lines
+from clip4str_plugin.version import __version__
 
 if TYPE_CHECKING:
     from clip4str_plugin.page import Page, Word

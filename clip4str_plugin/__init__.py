@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from clip4str_plugin.lazy import lazy_names
+from clip4str_plugin.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from clip4str_plugin.geometry.rectification import rectify
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from clip4str_plugin.reading.detectors import Detections, available_detectors, load_detector
     from clip4str_plugin.reading.reader import Reader
     from clip4str_plugin.reading.recognizer import Recognition, Recognizer
-
-__version__ = "0.1.0"
 
 __all__ = [
     "CLIP4STR",

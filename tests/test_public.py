@@ -1,5 +1,6 @@
 """The public names, whatever was imported before."""
 
+import importlib.metadata
 import subprocess
 import sys
 
@@ -20,6 +21,15 @@ def test_every_public_name_resolves():
     assert set(clip4str_plugin.__all__) <= set(dir(clip4str_plugin))
     with pytest.raises(AttributeError, match="nothing_like_it"):
         _ = clip4str_plugin.nothing_like_it
+
+
+def test_version_is_that_of_the_distribution():
+    assert clip4str_plugin.__version__ == importlib.metadata.version("clip4str-plugin")
+
+
+def test_a_page_is_saved_straight_after_its_import(tmp_path):
+    run(f"from clip4str_plugin import Page; Page(None, error='no page').save({str(tmp_path / 'page.json')!r})")
+    assert "no page" in (tmp_path / "page.json").read_text()
 
 
 @pytest.mark.slow

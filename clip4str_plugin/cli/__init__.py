@@ -80,7 +80,7 @@ class UsageError(ValueError):
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    from clip4str_plugin import __version__
+    from clip4str_plugin.version import __version__
 
     parser = argparse.ArgumentParser(prog="clip4str", description="CLIP4STR scene-text recognition.")
     parser.add_argument("--version", action="version", version=f"clip4str-plugin {__version__}")

@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar
 
 from clip4str_plugin.io.images import PageImage, Unreadable, find_files, read_pages
-from clip4str_plugin.io.origins import Result, pair
+from clip4str_plugin.reading.origins import Result, pair
 
 if TYPE_CHECKING:
     import numpy as np

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     """Read everything; 1 if something could not be read, else 0."""
     from clip4str_plugin.cli.inputs import process, remark, report
     from clip4str_plugin.cli.outputs import FileNames, open_writer
-    from clip4str_plugin.io.origins import place
+    from clip4str_plugin.reading.origins import place
 
     if args.format == "page" and args.output is None and len(args.paths) > 1:
         raise UsageError("PAGE XML holds one page a file; name a folder with --output")

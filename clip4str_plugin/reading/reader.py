@@ -110,7 +110,7 @@ class Reader:
         Returns:
             all pages in order. A page that cannot be read has an ``error``; the others are read all the same.
         """
-        from clip4str_plugin.io.origins import pair, place
+        from clip4str_plugin.reading.origins import pair, place
 
         return [place(origin, page) for origin, page in pair(_open(source), self.stream)]
 

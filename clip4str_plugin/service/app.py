@@ -13,7 +13,6 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.requests import ClientDisconnect
 
-from clip4str_plugin import __version__
 from clip4str_plugin.service.answers import answer
 from clip4str_plugin.service.job_queue import JobQueue
 from clip4str_plugin.service.jobs import MEDIA_TYPES, STREAMED
@@ -22,6 +21,7 @@ from clip4str_plugin.service.metrics import Metrics
 from clip4str_plugin.service.problems import RequestError, add_handlers, stopping
 from clip4str_plugin.service.shield import Shield
 from clip4str_plugin.service.uploads import receive
+from clip4str_plugin.version import __version__
 
 if TYPE_CHECKING:
     from clip4str_plugin.reading.detectors import Detector

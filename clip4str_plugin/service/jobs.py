@@ -119,7 +119,7 @@ class Job:
         self.deliver(None)
 
     def _pages(self, reader: Reader, limits: Limits) -> Iterator[Page]:
-        from clip4str_plugin.io.origins import pair, place
+        from clip4str_plugin.reading.origins import pair, place
 
         for origin, result in pair(self._images(limits), reader.stream):
             yield place(origin, result)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 from clip4str_plugin.io.whole_files import whole_file
 
 if TYPE_CHECKING:
-    from clip4str_plugin.page import Page
+    from clip4str_plugin.page_content import PageContent
 
 __all__ = ["FORMATS", "SUFFIXES", "Writer", "make_writer", "save_pages"]
 
@@ -36,11 +36,11 @@ SUFFIXES = {name: suffix for name, (_, _, suffix) in _WRITERS.items()}
 class Writer(Protocol):
     """Writes pages in the order they come.
 
-    A page that could not be read (see ``Page.error``) is noted in its place where the format has room for that, and
-    passed over where it has not.
+    A page that could not be read (see ``PageContent.error``) is noted in its place where the format has room for that,
+    and passed over where it has not.
     """
 
-    def write(self, page: Page) -> None:
+    def write(self, page: PageContent) -> None:
         """Add a page."""
         ...
 
@@ -53,10 +53,10 @@ def make_writer(format: str, stream: BinaryIO) -> Writer:
     r"""Return the writer of a format.
 
     >>> import io
-    >>> from clip4str_plugin.page import Page
+    >>> from clip4str_plugin.page_content import PageContent
     >>> stream = io.BytesIO()
     >>> writer = make_writer("jsonl", stream)
-    >>> writer.write(Page(None, error="photo.png: there is no such file", source="photo.png", index=None))
+    >>> writer.write(PageContent(None, error="photo.png: there is no such file", source="photo.png", index=None))
     >>> writer.close()
     >>> stream.getvalue()
     b'{"image": "photo.png", "error": "photo.png: there is no such file"}\n'
@@ -74,7 +74,7 @@ def make_writer(format: str, stream: BinaryIO) -> Writer:
     return getattr(import_module(f"clip4str_plugin.io.writers.{module}"), name)(stream)
 
 
-def save_pages(pages: Iterable[Page], path: str | PathLike[str]) -> None:
+def save_pages(pages: Iterable[PageContent], path: str | PathLike[str]) -> None:
     """Write pages to one file in the format that its suffix names.
 
     Args:

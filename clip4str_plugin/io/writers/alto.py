@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element, SubElement
 from clip4str_plugin.io.writers.xml_tools import Box, around, clean, pixel_box, pixel_points, to_bytes
 
 if TYPE_CHECKING:
-    from clip4str_plugin.page import Page, Word
+    from clip4str_plugin.page_content import PageContent, Word
 
 __all__ = ["AltoWriter"]
 
@@ -23,7 +23,7 @@ class AltoWriter:
     """
 
     def __init__(self, stream: BinaryIO) -> None:
-        from clip4str_plugin import __version__
+        from clip4str_plugin.version import __version__
 
         self._stream = stream
         self._root = Element("alto", xmlns=_NAMESPACE, SCHEMAVERSION="4.2")
@@ -38,7 +38,7 @@ class AltoWriter:
         self._layout = SubElement(self._root, "Layout")
         self._pages = 0
 
-    def write(self, page: Page) -> None:
+    def write(self, page: PageContent) -> None:
         """Add a page; without an image there is none to add."""
         if page.image is None:
             return
@@ -61,7 +61,7 @@ class AltoWriter:
         self._stream.flush()
 
 
-def _add_block(parent: Element, block: list[list[Word]], name: str, page: Page) -> None:
+def _add_block(parent: Element, block: list[list[Word]], name: str, page: PageContent) -> None:
     boxes = [[pixel_box(word, page.width, page.height) for word in line] for line in block]
     outline = around(box for line in boxes for box in line)
     element = SubElement(parent, "TextBlock", {"ID": f"block_{name}", **_place(outline)})

@@ -7,7 +7,7 @@ import io
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from clip4str_plugin.page import Page
+    from clip4str_plugin.page_content import PageContent
 
 __all__ = ["COLUMNS", "CsvWriter"]
 
@@ -26,7 +26,7 @@ class CsvWriter:
         self._stream = stream
         self._row(COLUMNS)
 
-    def write(self, page: Page) -> None:
+    def write(self, page: PageContent) -> None:
         """Add the rows of a page."""
         if page.error is not None:
             number = "" if page.index is None else page.index

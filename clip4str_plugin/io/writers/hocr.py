@@ -10,7 +10,7 @@ import numpy as np
 from clip4str_plugin.io.writers.xml_tools import Box, around, clean, pixel_box, pixel_points, to_bytes
 
 if TYPE_CHECKING:
-    from clip4str_plugin.page import Page, Word
+    from clip4str_plugin.page_content import PageContent, Word
 
 __all__ = ["HocrWriter"]
 
@@ -29,7 +29,7 @@ class HocrWriter:
     """
 
     def __init__(self, stream: BinaryIO) -> None:
-        from clip4str_plugin import __version__
+        from clip4str_plugin.version import __version__
 
         self._stream = stream
         self._root = Element("html", {"xmlns": "http://www.w3.org/1999/xhtml", "xml:lang": "en", "lang": "en"})
@@ -41,7 +41,7 @@ class HocrWriter:
         self._body = SubElement(self._root, "body")
         self._pages = 0
 
-    def write(self, page: Page) -> None:
+    def write(self, page: PageContent) -> None:
         """Add a page; without an image there is none to add."""
         if page.image is None:
             return
@@ -63,7 +63,7 @@ class HocrWriter:
         self._stream.flush()
 
 
-def _add_block(parent: Element, block: list[list[Word]], name: str, page: Page) -> None:
+def _add_block(parent: Element, block: list[list[Word]], name: str, page: PageContent) -> None:
     boxes = [[pixel_box(word, page.width, page.height) for word in line] for line in block]
     title = _box(around(box for line in boxes for box in line))
     area = SubElement(parent, "div", {"class": "ocr_carea", "id": f"block_{name}", "title": title})

@@ -6,12 +6,12 @@ import json
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
-    from clip4str_plugin.page import Page, Word
+    from clip4str_plugin.page_content import PageContent, Word
 
 __all__ = ["JsonLinesWriter", "JsonWriter", "encode", "page_record"]
 
 
-def page_record(page: Page) -> dict[str, Any]:
+def page_record(page: PageContent) -> dict[str, Any]:
     """Return the JSON record of a page.
 
     A page that was read has ``image``, ``page``, ``width``, ``height``, ``words`` (each with ``text``, ``confidence``,
@@ -59,7 +59,7 @@ class JsonLinesWriter:
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
 
-    def write(self, page: Page) -> None:
+    def write(self, page: PageContent) -> None:
         """Add the line of a page."""
         self._stream.write(encode(page_record(page)) + b"\n")
         self._stream.flush()
@@ -75,7 +75,7 @@ class JsonWriter:
         self._stream = stream
         self._separator = b"[\n"
 
-    def write(self, page: Page) -> None:
+    def write(self, page: PageContent) -> None:
         """Add the object of a page."""
         self._stream.write(self._separator + encode(page_record(page)))
         self._separator = b",\n"

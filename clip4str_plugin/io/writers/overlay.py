@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL import ImageFont
 
-    from clip4str_plugin.page import Page, Word
+    from clip4str_plugin.page_content import PageContent, Word
 
 __all__ = ["confidence_color", "draw_overlay"]
 
@@ -20,7 +20,7 @@ _FONT_SIZE = 64
 _MARGIN = 12
 
 
-def draw_overlay(page: Page) -> np.ndarray:
+def draw_overlay(page: PageContent) -> np.ndarray:
     """Draw a page twice, side by side: the picture with the outlines of the words, and the words where they stand.
 
     Outlines and words go from red over yellow to green with their confidence; a scale at the bottom tells which is
@@ -62,7 +62,7 @@ def confidence_color(confidence: float) -> tuple[int, int, int]:
     return round(220 * min(1.0, 2 - 2 * share)), round(160 * min(1.0, 2 * share)), 0
 
 
-def _text_height(page: Page) -> float:
+def _text_height(page: PageContent) -> float:
     """Half of the words are taller than this, in pixels."""
     heights = [float(np.hypot(*(word.quad[3] - word.quad[0]))) for word in page.words]
     return max(float(np.median(heights)), 1.0) if heights else float(_TEXT_HEIGHT)

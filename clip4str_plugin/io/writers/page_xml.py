@@ -12,7 +12,7 @@ from clip4str_plugin.errors import Clip4StrError
 from clip4str_plugin.io.writers.xml_tools import Box, around, clean, pixel_box, pixel_points, to_bytes
 
 if TYPE_CHECKING:
-    from clip4str_plugin.page import Page, Word
+    from clip4str_plugin.page_content import PageContent, Word
 
 __all__ = ["PageXmlWriter"]
 
@@ -26,7 +26,7 @@ class PageXmlWriter:
         self._stream = stream
         self._done = False
 
-    def write(self, page: Page) -> None:
+    def write(self, page: PageContent) -> None:
         """Write the page; without an image there is none to write.
 
         Raises:
@@ -44,8 +44,8 @@ class PageXmlWriter:
         """Nothing is left to write."""
 
 
-def _document(page: Page) -> Element:
-    from clip4str_plugin import __version__
+def _document(page: PageContent) -> Element:
+    from clip4str_plugin.version import __version__
 
     root = Element("PcGts", xmlns=_NAMESPACE)
     metadata = SubElement(root, "Metadata")
@@ -64,7 +64,7 @@ def _document(page: Page) -> Element:
     return root
 
 
-def _add_region(parent: Element, block: list[list[Word]], number: int, page: Page) -> None:
+def _add_region(parent: Element, block: list[list[Word]], number: int, page: PageContent) -> None:
     boxes = [[pixel_box(word, page.width, page.height) for word in line] for line in block]
     region = SubElement(parent, "TextRegion", id=f"region_{number}", type="paragraph")
     _add_points(region, _corners(around(box for line in boxes for box in line)))

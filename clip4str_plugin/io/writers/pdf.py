@@ -12,7 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     from fpdf import FPDF
 
-    from clip4str_plugin.page import Page, Word
+    from clip4str_plugin.page_content import PageContent, Word
 
 __all__ = ["PdfWriter"]
 
@@ -43,7 +43,7 @@ class PdfWriter:
         self._stream = stream
         self._pages: list[tuple[bytes, float, int, int, list[list[Word]]]] = []
 
-    def write(self, page: Page) -> None:
+    def write(self, page: PageContent) -> None:
         """Add a page; without an image there is none to add."""
         if page.image is None:
             return

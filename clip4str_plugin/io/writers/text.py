@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from clip4str_plugin.page import Page
+    from clip4str_plugin.page_content import PageContent
 
 __all__ = ["TextWriter"]
 
@@ -17,7 +17,7 @@ class TextWriter:
         self._stream = stream
         self._separator = ""
 
-    def write(self, page: Page) -> None:
+    def write(self, page: PageContent) -> None:
         """Add the text of a page."""
         if page.words:
             self._stream.write(f"{self._separator}{page.text}\n".encode())

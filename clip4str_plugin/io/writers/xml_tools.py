@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 if TYPE_CHECKING:
-    from clip4str_plugin.page import Word
+    from clip4str_plugin.page_content import Word
 
 __all__ = ["Box", "around", "clean", "pixel_box", "pixel_points", "to_bytes"]
 

@@ -12,8 +12,6 @@ from clip4str_plugin.page import Page
 if TYPE_CHECKING:
     import numpy as np
 
-    from clip4str_plugin.page import Page
-
 __all__ = ["pair", "place"]
 
 Result = TypeVar("Result")
@@ -53,8 +51,6 @@ def place(origin: PageImage | Unreadable, page: Page | None) -> Page:
         origin: what was read.
         page: the result, or None in the place of what cannot be read.
     """
-    from clip4str_plugin.page import Page
-
     if isinstance(origin, Unreadable) or page is None:
         return Page(None, error=getattr(origin, "error", None), source=origin.source, index=origin.index)
     page.source, page.index, page.dpi = origin.source, origin.index, origin.dpi

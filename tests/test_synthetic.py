@@ -15,7 +15,7 @@ from PIL import ImageFont
 from clip4str_plugin.cli import main
 from clip4str_plugin.data.datasets import open_dataset
 from clip4str_plugin.errors import Clip4StrError
-from clip4str_plugin.synthetic import CHARSET, MAX_LABEL_LENGTH, Corpus, WordRenderer, find_fonts
+from clip4str_plugin.synthetic import CHARSET, MAX_LABEL_LENGTH, Corpus, LineRenderer, WordRenderer, find_fonts
 from clip4str_plugin.synthetic import fonts as fonts_module
 from clip4str_plugin.synthetic.geometry import bend, outline_points, project
 from clip4str_plugin.synthetic.textures import TextureBank
@@ -233,3 +233,23 @@ def test_a_set_of_rendered_words(
         assert dataset[index][1] == label
     assert main(command) == 1
     assert "words" in capsys.readouterr().err
+
+
+def test_words_of_printed_lines(font: str) -> None:
+    """They are cut out of lines: repeatable, labelled, with ink in every crop, and not all of their neighbours."""
+    renderer, again = LineRenderer([font], seed=5), LineRenderer([font], seed=5)
+    labels = []
+    for index in range(60):
+        crop, label = renderer.word(index)
+        same, same_label = again.word(index)
+        np.testing.assert_array_equal(crop, same)
+        assert label == same_label
+        assert crop.dtype == np.uint8
+        assert crop.shape[2] == 3
+        assert crop.shape[0] >= 5
+        assert crop.shape[1] >= 2
+        assert int(crop.max()) - int(crop.min()) > 10
+        assert 0 < len(label) <= MAX_LABEL_LENGTH
+        assert set(label) <= set(CHARSET) - {"_"}
+        labels.append(label)
+    assert len(set(labels)) > 40

@@ -49,7 +49,7 @@ def some_fonts(tmp_path):
 
 def test_loading_processes_after_a_check_of_fonts(tmp_path, some_fonts, monkeypatch):
     config = tmp_path / "config.yaml"
-    data = {"synthetic": 1.0, "fonts": [str(some_fonts)], "workers": 2}
+    data = {"synthetic": 0.5, "printed": 0.5, "fonts": [str(some_fonts)], "workers": 2}
     model = {"config": {**SMALL_MODEL, "charset": load_model("tiny").config.charset}}
     config.write_text(yaml.safe_dump({"model": model, "data": data, "run": {**SMALL_RUN, "steps": 3}}))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "fresh"))

@@ -1,4 +1,4 @@
-"""Synthetic lines of text with the place of every word, to teach where one word ends and the next begins."""
+"""Synthetic lines of text with the place of every word: to teach where words end, and how they look in lines."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from clip4str_plugin.synthetic.corpus import Corpus
+from clip4str_plugin.synthetic.corpus import MAX_LABEL_LENGTH, Corpus
 from clip4str_plugin.synthetic.degrade import degrade
 from clip4str_plugin.synthetic.fonts import Face, inspect_fonts, load_font
 from clip4str_plugin.synthetic.glyphs import choose_spacing, lay_out
@@ -69,20 +69,46 @@ class LineRenderer:
         """Line number `index`: crop (h, w, 3) uint8 and the left and right end of each word in pixels."""
         rng = Random(f"{self.seed}:{index}")
         while True:
-            line = self._render(rng)
+            line = self._render(rng, document=rng.random() < 0.55, count=_word_count(rng))
             if line is not None:
-                return line
+                return line[0], line[1]
 
-    def _render(self, rng: Random) -> tuple[np.ndarray, list[tuple[float, float]]] | None:
-        document = rng.random() < 0.55
+    def word(self, index: int) -> tuple[np.ndarray, str]:
+        """Word number `index`, cut out of a printed line as a line splitter cuts: crop (h, w, 3) uint8 and its label.
+
+        Crops hold parts of what stands beside the word: rules, boxes, the edges of its neighbours.
+        """
+        rng = Random(f"{self.seed}:word:{index}")
+        while True:
+            line = self._render(rng, document=True, count=rng.choice((1, 1, 2, 2, 3)))
+            if line is None:
+                continue
+            crop, spans, words = line
+            height, width = crop.shape[:2]
+            ends = [0.0, *(place for span in spans for place in span), float(width)]
+            number = rng.randrange(len(spans)) if spans else 0
+            if not spans or not 0 < len(words[number]) <= MAX_LABEL_LENGTH or "_" in words[number]:
+                continue
+            margins = [
+                min(height * rng.uniform(-0.02, 0.25), rng.uniform(0.3, 0.7) * abs(ends[at + 1] - ends[at]))
+                for at in (2 * number, 2 * number + 2)
+            ]
+            left = max(0, round(spans[number][0] - margins[0]))
+            right = min(width, round(spans[number][1] + margins[1]))
+            if right - left >= 2:
+                return crop[:, left:right], words[number]
+
+    def _render(
+        self, rng: Random, document: bool, count: int
+    ) -> tuple[np.ndarray, list[tuple[float, float]], list[str]] | None:
         face = self._face(rng, document)
         size = rng.choice(_SIZES)
         cap = face.cap_height * size
         case = rng.choice([None, str.upper, str.lower, str.capitalize]) if document else None
-        words = [word for _ in range(_word_count(rng)) if (word := self._word(rng, face, case))]
+        words = [word for _ in range(count) if (word := self._word(rng, face, case))]
         if not words:
             return None
-        canvas, spans, baseline, above, below = self._draw(rng, words, face, size, cap, document)
+        canvas, spans, texts, baseline, above, below = self._draw(rng, words, face, size, cap, document)
         if canvas.shape[1] > _WIDEST * size / 40:
             return None
         canvas, spans = _tilt(rng, canvas, spans, baseline - cap / 2)
@@ -107,7 +133,7 @@ class LineRenderer:
         if rng.random() < 0.02:  # what a detector took for text
             mask, spans = np.zeros_like(mask), []
         crop = self._document(rng, mask, target) if document else self._scene(rng, mask, target)
-        return None if crop is None else (crop, spans)
+        return None if crop is None else (crop, spans, texts)
 
     def _face(self, rng: Random, document: bool) -> Face:
         draw = rng.random() if document else 1.0
@@ -134,7 +160,7 @@ class LineRenderer:
 
     def _draw(
         self, rng: Random, words: list[str], face: Face, size: int, cap: float, document: bool
-    ) -> tuple[np.ndarray, list[tuple[float, float]], float, float, float]:
+    ) -> tuple[np.ndarray, list[tuple[float, float]], list[str], float, float, float]:
         font = load_font(face.path, size)
         tracking = choose_spacing(rng, cap, _TRACKINGS)
         natural = font.getlength(" ") or 0.35 * cap
@@ -145,10 +171,11 @@ class LineRenderer:
         columns = rng.random() < 0.15
 
         margin = int(3 * cap)
-        runs, spans, boxes, x = [], [], [], float(margin)
+        runs, spans, texts, boxes, x = [], [], [], [], float(margin)
         for word in words:
             if rng.random() < (0.02 if document else 0.0):  # a box to tick or to fill in
                 spans.append((x, x + cap * rng.uniform(0.7, 2.5)))
+                texts.append("")
                 boxes.append(spans[-1])
                 x = spans[-1][1] + max(blank, 0.35 * cap)
             run = lay_out(word, [font] * len(word), tracking)
@@ -156,6 +183,7 @@ class LineRenderer:
             advance = run.length - tracking
             first, last = font.getbbox(word[0], anchor="ls"), font.getbbox(word[-1], anchor="ls")
             spans.append((x + first[0], x + advance - font.getlength(word[-1]) + last[2]))
+            texts.append(word.replace(" ", ""))
             x += advance + blank + rng.uniform(0, justified)
             if columns and rng.random() < 0.4:
                 x += cap * rng.uniform(0.5, 5)
@@ -169,7 +197,7 @@ class LineRenderer:
         rows = np.flatnonzero(np.asarray(image).any(axis=1))
         above, below = (baseline - rows[0], rows[-1] + 1 - baseline) if len(rows) else (cap, 0.0)
         self._surroundings(rng, pen, words, font, spans, baseline, cap, document)
-        return np.asarray(image), spans, baseline, above, below
+        return np.asarray(image), spans, texts, baseline, above, below
 
     def _surroundings(
         self,

@@ -62,7 +62,8 @@ class DataConfig:
     Attributes:
         train: sets of real crops, with a weight each: how often it is drawn. See ``sources.open_source`` for what a
             set can be.
-        synthetic: weight of rendered words beside them; 0 renders none.
+        synthetic: weight of rendered words beside them, as cameras see them; 0 renders none.
+        printed: weight of words cut out of rendered lines, as scanners see them: forms, letters, receipts.
         fonts: folders whose fonts they are rendered in; none for the system's and the user's.
         augment: distort crops of ``train`` as the published trainings do (see ``augment.RandAugment``).
         turned: share of all crops that are shown on end or upside down, with nothing to read: a model that reads every
@@ -78,6 +79,7 @@ class DataConfig:
 
     train: dict[str, float] = field(default_factory=dict)
     synthetic: float = 1.0
+    printed: float = 0.0
     fonts: list[str] = field(default_factory=list)
     augment: bool = True
     turned: float = 0.0

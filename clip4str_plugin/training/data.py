@@ -31,7 +31,7 @@ Batch = tuple[Tensor, list[str]]
 _log = logging.getLogger(__name__)
 
 
-def _rendered(renderer: Any, place: int, rng: np.random.Generator) -> Sample:
+def _rendered(renderer: Callable[[int], Sample], place: int, rng: np.random.Generator) -> Sample:
     return renderer(place)
 
 
@@ -73,8 +73,10 @@ class WordData(pl.LightningDataModule):
         super().__init__()
         self.config, self.model = config, model
         data = config.data
-        if data.synthetic <= 0 and not any(w > 0 for w in data.train.values()):
-            raise DatasetError("nothing to train on: name sets in data.train, or give data.synthetic a weight above 0")
+        if data.synthetic <= 0 and data.printed <= 0 and not any(w > 0 for w in data.train.values()):
+            raise DatasetError(
+                "nothing to train on: name sets in data.train, or give data.synthetic or data.printed a weight above 0"
+            )
         if not 0 <= data.turned < 1:
             raise Clip4StrError(f"data.turned is {data.turned!r}; it has to be a share of at least 0 and below 1")
         augment = RandAugment() if data.augment else None
@@ -89,7 +91,7 @@ class WordData(pl.LightningDataModule):
             if isinstance(source, IndexedSource):
                 _report("train", source.dataset)
         self.validation = [self._validation_set(name) for name in data.validation]
-        self._renderer = self._word_renderer() if data.synthetic > 0 else None
+        self._renderers = self._word_renderers()
 
     @property
     def epoch_length(self) -> int:
@@ -116,21 +118,29 @@ class WordData(pl.LightningDataModule):
         _report("validate", dataset)
         return dataset
 
-    def _word_renderer(self) -> Any:
-        from clip4str_plugin.synthetic import CHARSET, WordRenderer, find_fonts
+    def _word_renderers(self) -> list[tuple[float, Callable[[int], Sample]]]:
+        data = self.config.data
+        if data.synthetic <= 0 and data.printed <= 0:
+            return []
+        from clip4str_plugin.synthetic import CHARSET, LineRenderer, WordRenderer, find_fonts
 
         if lacking := sorted(set(CHARSET) - set(self.model.charset)):
             raise DatasetError(
-                f"data.synthetic renders ASCII words, but the model's charset lacks {''.join(lacking)!r}: "
-                "add them to model.config.charset or set data.synthetic to 0"
+                f"data.synthetic and data.printed render ASCII words, but the model's charset lacks "
+                f"{''.join(lacking)!r}: add them to model.config.charset or set both to 0"
             )
-        return WordRenderer(find_fonts(self.config.data.fonts or None), seed=self.config.data.seed)
+        fonts = find_fonts(data.fonts or None)
+        renderers: list[tuple[float, Callable[[int], Sample]]] = []
+        if data.synthetic > 0:
+            renderers.append((data.synthetic, WordRenderer(fonts, seed=data.seed)))
+        if data.printed > 0:
+            renderers.append((data.printed, LineRenderer(fonts, seed=data.seed).word))
+        return renderers
 
     def _stream(self) -> SampleStream:
         data = self.config.data
-        sources: list[tuple[float, Callable[[int, np.random.Generator], Sample]]] = []
-        if self._renderer is not None:
-            sources.append((data.synthetic, partial(_rendered, self._renderer)))
+        sources: list[tuple[float, Callable[[int, np.random.Generator], Sample]]]
+        sources = [(weight, partial(_rendered, renderer)) for weight, renderer in self._renderers]
         sources += [(data.train[name], source) for name, source in self.sources.items()]
         if data.turned > 0:
             sources = [(weight, partial(_sometimes_turned, data.turned, source)) for weight, source in sources]

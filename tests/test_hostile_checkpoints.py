@@ -7,10 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from clip4str_plugin.cli import bench, main
 from clip4str_plugin.errors import CheckpointError
 from clip4str_plugin.model import CLIP4STR, CLIP4STRConfig, load_model, save_pretrained
 from clip4str_plugin.model.config_checks import OWN_TOWERS
-from tests.word_sets import SMALL_MODEL
+from tests.word_sets import SMALL_MODEL, write_folder
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +77,32 @@ def test_a_tokenizer_with_code_of_its_own_is_not_run(changed, tmp_path):
 def test_foreign_image_towers_are_refused(changed, options):
     with pytest.raises(CheckpointError, match="allow_hub"):
         load_model(changed(in_vision=options))
+
+
+@pytest.mark.parametrize("command", ["recognize", "data relabel", "export", "evaluate", "bench"])
+def test_commands_refuse_foreign_parts_unless_allowed(command, changed, tmp_path, capsys, monkeypatch):
+    """Allowed, the folder is looked up as a tokenizer, which it is not; nothing is fetched."""
+    model = str(changed(in_text={"hf_tokenizer_name": str(tmp_path)}))
+    words = write_folder(tmp_path / "words", ["word"])
+    image = str(next(words.glob("*.png")))
+    arguments = {
+        "recognize": [image, "--model", model],
+        "data relabel": [str(words), str(tmp_path / "new"), "--model", model],
+        "export": [model, "--output", str(tmp_path / "exported")],
+        "evaluate": [str(words), "--model", model],
+        "bench": ["--model", model, "--peers"],
+    }[command]
+    # Loads in this process, and measures nothing.
+    monkeypatch.setattr(bench, "_crops", lambda *_: [])
+    monkeypatch.setattr(bench, "machine", lambda *_: {})
+    monkeypatch.setattr(bench, "measure", lambda contestants, *_: [bench._load(each) for each in contestants])
+
+    def said(*more):
+        main([*command.split(), *arguments, *more])
+        return "".join(capsys.readouterr())
+
+    assert "--allow-hub" in said()
+    assert "--allow-hub" not in said("--allow-hub")
 
 
 @pytest.mark.parametrize(

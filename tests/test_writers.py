@@ -483,7 +483,9 @@ def test_overlay_shows_outlines_and_text_in_place(page):
         left, top, right, bottom = map(int, shown.box)
         region = words[top:bottom, left:right].reshape(-1, 3).astype(int)
         assert (np.abs(region - colour).sum(axis=1) < 60).mean() > 0.02, f"the letters of {shown.text}"
-    assert (words[450:480, 300:500] == 255).all(), "nothing where nothing was read"
+    empty = words[450:480, 300:500], page.image[450:480, 300:500]
+    assert (empty[0] >= 170).all(), "where nothing was read, the picture is faint"
+    assert ((empty[0] < 255) == (empty[1] < 252)).all(), "and still to be seen"
     np.testing.assert_array_equal(drawn[300:310, 120:180], page.image[300:310, 120:180])
 
 

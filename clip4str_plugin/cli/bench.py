@@ -39,6 +39,7 @@ class Contestant:
         threads: of the CPU; None for one a core.
         device: for "clip4str".
         pages: read whole pages (detection included) in place of crops.
+        allow_hub: for "clip4str", as in ``load_model``.
     """
 
     kind: str
@@ -48,6 +49,7 @@ class Contestant:
     threads: int | None = None
     device: str | None = None
     pages: bool = False
+    allow_hub: bool = False
 
     @property
     def name(self) -> str:
@@ -81,9 +83,10 @@ class Result:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the sub-command."""
-    from clip4str_plugin.cli.options import positive, threads
+    from clip4str_plugin.cli.options import add_hub_argument, positive, threads
 
     parser.add_argument("--model", default="tiny", metavar="NAME|FILE", help="(default: %(default)s)")
+    add_hub_argument(parser)
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, ... (default: the GPU if there is one)")
     parser.add_argument(
         "--precision",
@@ -124,7 +127,8 @@ def run(args: argparse.Namespace) -> int:
     if args.model not in available_models() and not Path(args.model).exists():
         raise UsageError(f"--model {args.model!r} is neither a file nor a known model; see `clip4str models`")
     common: dict[str, Any] = {"batch_size": args.batch_size, "threads": args.threads}
-    ours = [Contestant("clip4str", args.model, p, device=args.device, **common) for p in dict.fromkeys(args.precision)]
+    own: dict[str, Any] = {"device": args.device, "allow_hub": args.allow_hub, **common}
+    ours = [Contestant("clip4str", args.model, precision, **own) for precision in dict.fromkeys(args.precision)]
     peers = [_peer(name, common) for name in args.peers]
     crops = _crops(args.crops, args.count)
     report: dict[str, Any] = {"machine": machine(args.threads, args.device)}
@@ -278,7 +282,7 @@ def _load_ours(contestant: Contestant) -> tuple[Callable[[list[np.ndarray]], Any
     from clip4str_plugin import Reader, Recognizer, load_model
 
     device = contestant.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = load_model(contestant.model, device=device).requires_grad_(False)
+    model = load_model(contestant.model, device=device, allow_hub=contestant.allow_hub).requires_grad_(False)
     flop = 0.0 if contestant.pages else _flop(model)
     recognizer = Recognizer(model, batch_size=contestant.batch_size, precision=contestant.precision)
     if not contestant.pages:

@@ -6,7 +6,7 @@ import argparse
 import json
 from dataclasses import asdict
 
-from clip4str_plugin.cli.options import positive
+from clip4str_plugin.cli.options import add_hub_argument, positive
 
 __all__ = ["add_arguments", "run"]
 
@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     relabel.add_argument("source", metavar="SET", help="folder with labels.tsv, or with LMDB sets below")
     relabel.add_argument("target", metavar="TARGET", help="new folder")
     relabel.add_argument("--model", default="tiny", metavar="NAME|FILE", help="model that reads (default: %(default)s)")
+    add_hub_argument(relabel)
     parts = actions.add_parser("parts", help="cut words between letters to get more training crops")
     parts.add_argument("source", metavar="SET", help="folder with labels.tsv, or with LMDB sets below")
     parts.add_argument("target", metavar="TARGET", help="new folder")
@@ -105,7 +106,8 @@ def run(args: argparse.Namespace) -> int:
         from clip4str_plugin import Recognizer, load_model
         from clip4str_plugin.data.relabel import relabel
 
-        done = relabel(args.source, args.target, Recognizer(load_model(args.model), precision="auto", turn_tall=False))
+        model = load_model(args.model, allow_hub=args.allow_hub)
+        done = relabel(args.source, args.target, Recognizer(model, precision="auto", turn_tall=False))
         print(
             f"{args.target}: {done['written']} samples, {done['changed']} labels changed, "
             f"{done['turned']} crops turned; {done['left_out']} left out: damaged, or read in no direction"

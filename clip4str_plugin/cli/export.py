@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 
+from clip4str_plugin.cli.options import add_hub_argument
+
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the sub-command."""
     parser.add_argument("model", metavar="NAME|FILE", help="a model, see `clip4str models`, or a weight file")
-    parser.add_argument("--allow-hub", action="store_true", help="as for `clip4str read`")
+    add_hub_argument(parser)
     parser.add_argument("--output", "-o", required=True, metavar="PATH", help="a new folder; a file for onnxtr")
     parser.add_argument(
         "--format",

@@ -84,6 +84,15 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_hub_argument(parser: argparse._ActionsContainer) -> None:
+    """Add ``--allow-hub``, which every command has that loads a weight file."""
+    parser.add_argument(
+        "--allow-hub",
+        action="store_true",
+        help="allow a weight file to use encoders and tokenizers that are downloaded from timm or the Hugging Face hub",
+    )
+
+
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the model and its options."""
     group = parser.add_argument_group("model")
@@ -93,11 +102,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME|FILE",
         help="name of a model, see `clip4str models`, or a weight file (default: %(default)s, built in)",
     )
-    group.add_argument(
-        "--allow-hub",
-        action="store_true",
-        help="allow a weight file to use encoders and tokenizers that are downloaded from timm or the Hugging Face hub",
-    )
+    add_hub_argument(group)
     group.add_argument(
         "--device", default="auto", metavar="NAME", help="cpu, cuda, cuda:1 ... (default: the GPU if there is one)"
     )

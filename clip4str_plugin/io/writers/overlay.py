@@ -18,13 +18,15 @@ __all__ = ["confidence_color", "draw_overlay"]
 _TEXT_HEIGHT, _LONGEST_SIDE = 20, 2400
 _FONT_SIZE = 64
 _MARGIN = 12
+_FAINT = 0.3
 
 
 def draw_overlay(page: PageContent) -> np.ndarray:
     """Draw a page twice, side by side: the picture with the outlines of the words, and the words where they stand.
 
     Outlines and words go from red over yellow to green with their confidence; a scale at the bottom tells which is
-    which. Words keep their place, size and angle, so that each can be held against what is in the picture.
+    which. Words keep their place, size and angle, so that each can be held against what is in the picture. Around them
+    the picture stands faintly, so that a page of few words is not an empty sheet.
 
     Args:
         page: a page that has an image; one that could not be read shows its error in place of words.
@@ -41,7 +43,10 @@ def draw_overlay(page: PageContent) -> np.ndarray:
     size = max(1, round(page.width * scale)), max(1, round(page.height * scale))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     picture = cv2.resize(page.image, size, interpolation=method)
-    words = np.full_like(picture, 255)
+    # Faint, so that the words are found in the picture, and white where they stand.
+    words = np.uint8(255 * (1 - _FAINT) + _FAINT * picture)
+    for word in page.words:
+        cv2.fillPoly(words, [np.rint(word.quad * scale).astype(np.int32)], (255, 255, 255))
     thickness = max(1, round(text_height * scale / 12))
     for word in page.words:
         outline = np.rint(word.polygon * scale).astype(np.int32)

@@ -20,15 +20,12 @@ from clip4str_adapters.craft_network import FILL, PACKAGE, STRIDE, Network, Prec
 from clip4str_adapters.craft_tiles import Tile, place_tiles, plan_tiles
 from clip4str_adapters.craft_words import Thresholds, find_words
 from clip4str_plugin.reading.detectors import Detections, check_page, load_detector
+from clip4str_plugin.reading.tiles import one_per_place
 
 __all__ = ["HOST", "CraftDetector", "Scout", "detector"]
 
 HOST = PACKAGE
 
-# Smaller words in a larger one that fill this share of its area are what it consists of, others parts of its letters.
-_FILLS = 0.5
-# A word that lies in another one by this share of its area is in the way.
-_WITHIN = 0.5
 # Words that come so close to the border of their tile, in pixels of the canvas, may go on behind it.
 _BORDER = 3.0
 
@@ -164,23 +161,6 @@ def _ends(tiles: list[Tile]) -> list[list[tuple[int, int]]]:
 
 def _settle(found: list[_Found]) -> list[_Found]:
     """Keep one of words that different tiles show in one place."""
-    from shapely import Polygon, STRtree
+    from shapely import Polygon
 
-    shapes = [Polygon(word.polygon).buffer(0) for word in found]
-    order = sorted((i for i in range(len(found)) if shapes[i].area >= 1), key=lambda i: (found[i].cut, -shapes[i].area))
-    rank = {index: place for place, index in enumerate(order)}
-    tree = STRtree(shapes)
-    gone: set[int] = set()
-    for index in order:
-        if index in gone:
-            continue
-        shape = shapes[index]
-        others = [int(i) for i in tree.query(shape) if rank.get(int(i), -1) > rank[index] and int(i) not in gone]
-        shares = {i: shapes[i].intersection(shape).area for i in others}
-        inside = [i for i in others if shares[i] > _WITHIN * shapes[i].area]
-        whole = [i for i in inside if not found[i].cut]
-        if sum(shares[i] for i in whole) > _FILLS * shape.area:
-            gone.add(index)
-        else:
-            gone.update(inside)
-    return [found[index] for index in sorted(order) if index not in gone]
+    return one_per_place(found, [Polygon(word.polygon).buffer(0) for word in found])

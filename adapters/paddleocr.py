@@ -19,7 +19,8 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -212,37 +213,34 @@ def detector(arch: str | None = None, **options: Any) -> Detector:
     paddleocr = import_host("paddleocr", "paddleocr")
     try:
         if hasattr(paddleocr, "TextDetection"):
-            return _Detector3(paddleocr.TextDetection(model_name=arch, **options))
-        return _Detector2(_load_version_2(arch, options))
+            return _Detector(partial(_find_3, paddleocr.TextDetection(model_name=arch, **options)))
+        return _Detector(partial(_find_2, _load_version_2(arch, options)))
     except (Exception, SystemExit) as error:
         raise DetectorError(f"PaddleOCR cannot load its detector {arch or ''}: {error}") from error
 
 
-class _Detector3:
-    def __init__(self, model: Any) -> None:
-        self.model = model
+class _Detector:
+    def __init__(self, find: Callable[[np.ndarray], tuple[Iterable[Any], Iterable[float]]]) -> None:
+        self._find = find  # takes a page, (H, W, 3) uint8 BGR, and gives outlines and scores
 
     def __call__(self, pages: Sequence[np.ndarray]) -> list[Detections]:
         found = []
         for page in pages:
             check_page(page)
-            (result,) = self.model.predict(np.ascontiguousarray(page[..., ::-1]))
-            found.append(orient_detections(list(result["dt_polys"]), list(result["dt_scores"]), "line"))
+            polygons, scores = self._find(np.ascontiguousarray(page[..., ::-1]))
+            found.append(orient_detections(list(polygons), list(scores), "line"))
         return found
 
 
-class _Detector2:
-    def __init__(self, model: Any) -> None:
-        self.model = model
+def _find_3(model: Any, page: np.ndarray) -> tuple[Iterable[Any], Iterable[float]]:
+    (result,) = model.predict(page)
+    return result["dt_polys"], result["dt_scores"]
 
-    def __call__(self, pages: Sequence[np.ndarray]) -> list[Detections]:
-        found = []
-        for page in pages:
-            check_page(page)
-            boxes, _ = self.model(np.ascontiguousarray(page[..., ::-1]))
-            boxes = [] if boxes is None else list(boxes)
-            found.append(orient_detections(boxes, [1.0] * len(boxes), "line"))
-        return found
+
+def _find_2(model: Any, page: np.ndarray) -> tuple[Iterable[Any], Iterable[float]]:
+    boxes, _ = model(page)
+    boxes = [] if boxes is None else boxes
+    return boxes, [1.0] * len(boxes)
 
 
 def _load_version_2(arch: str | None, options: dict[str, Any]) -> Any:

@@ -1,5 +1,6 @@
 """Requests made to harm the service: files without end, other sites' pages, misleading heads; and the end of it."""
 
+import logging
 import socket
 import threading
 import time
@@ -93,6 +94,41 @@ def test_two_lengths_close_the_connection():
                 answer += part
         assert answer.startswith(b"HTTP/1.1 400")
         assert answer.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (b"Transfer-Encoding: chunked", b"5\r\nhello\r\nnot a length\r\n"),
+        (b"Content-Length: 4\r\nTransfer-Encoding: chunked", b"not a length\r\n"),
+        (b"Host: evil.example\r\nTransfer-Encoding: chunked", b"5\r\nhello\r\nnot a length\r\n"),
+        (b"Content-Length: 9000000", b"much too much"),
+        (b"Content-Length: 4", b"word\x00\x01 no request\r\n\r\n"),
+    ],
+)
+@pytest.mark.parametrize("pause", [0.0, 0.2])
+def test_what_is_no_http_leaves_no_traceback(head, body, pause, caplog):
+    with serving(make_app(LIMITS), LIMITS) as client:
+        log = logging.getLogger("uvicorn.error")
+        log.setLevel("WARNING")
+        log.addHandler(caplog.handler)
+        try:
+            for path in (b"/read", b"/health"):
+                host = b"" if b"Host" in head else b"Host: localhost\r\n"
+                with socket.create_connection((client.base_url.host, client.base_url.port), 10) as connection:
+                    connection.sendall(b"POST " + path + b" HTTP/1.1\r\n" + host + head + b"\r\n\r\n")
+                    time.sleep(pause)
+                    try:
+                        connection.sendall(body)
+                        connection.shutdown(socket.SHUT_WR)
+                        while connection.recv(4096):
+                            pass
+                    except OSError:  # it may be closed by then
+                        pass
+            assert client.get("/health").status_code == 200
+        finally:
+            log.removeHandler(caplog.handler)
+    assert [record.getMessage() for record in caplog.records if record.exc_info or record.levelname == "ERROR"] == []
 
 
 @pytest.mark.parametrize("query", ["fromat=pdf", "dpi=200&dpi=300", "format=text&format=json", "x"])

@@ -7,9 +7,9 @@ a larger scale. What is too large for a tile is taken from the look before.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from clip4str_plugin.reading.detectors import Detections, Detector
 if TYPE_CHECKING:
     from shapely import Polygon
 
-__all__ = ["detect_pages"]
+__all__ = ["detect_pages", "one_per_place"]
 
 # The longest side, in pixels, that a detector is taken to look at without shrinking it, unless it says its `max_side`.
 _MAX_SIDE = 2048
@@ -41,6 +41,14 @@ _WITHIN = 0.5
 _SAME_HEIGHT = 0.5
 # Two pieces of a line lie in one rectangle at most so many times as high as the higher one.
 _COLLINEAR = 1.4
+
+
+class _Cuttable(Protocol):
+    @property
+    def cut(self) -> bool: ...
+
+
+FoundT = TypeVar("FoundT", bound=_Cuttable)
 
 
 def detect_pages(detector: Detector, pages: Sequence[np.ndarray]) -> list[Detections]:
@@ -169,17 +177,38 @@ class _Found:
 
 
 def _settle(found: list[_Found]) -> list[_Found]:
-    """Keep one of the regions that different looks show in one place: whole ones before cut ones, then larger ones.
+    """Keep one of the regions that different looks show in one place.
 
     A region that is filled by whole ones of less than half its height is several lines in one; these are kept.
     """
+    heights = [_height(item.polygon) for item in found]
+    return one_per_place(
+        found,
+        [item.shape for item in found],
+        rivals=lambda this, other: found[this].tile != found[other].tile,
+        part=lambda this, other: heights[other] < _SAME_HEIGHT * heights[this],
+    )
+
+
+def one_per_place(
+    found: Sequence[FoundT],
+    shapes: Sequence[Polygon],
+    *,
+    rivals: Callable[[int, int], bool] = lambda this, other: True,
+    part: Callable[[int, int], bool] = lambda this, other: True,
+) -> list[FoundT]:
+    """Keep one of the regions that lie in one place: whole ones before cut ones, then larger ones.
+
+    Args:
+        found: the regions; what is ``cut`` may go on behind the border of its tile.
+        shapes: what they cover.
+        rivals: whether only one of two, given by their indices, may stay.
+        part: whether the second, that lies in the first, is part of it. A region filled by whole parts gives way.
+    """
     from shapely import STRtree
 
-    shapes = [item.shape for item in found]
-    heights = [_height(item.polygon) for item in found]
-    order = sorted(
-        (i for i, shape in enumerate(shapes) if shape.area >= 1), key=lambda i: (found[i].cut, -shapes[i].area)
-    )
+    sized = (index for index, shape in enumerate(shapes) if shape.area >= 1)
+    order = sorted(sized, key=lambda index: (found[index].cut, -shapes[index].area))
     rank = {index: place for place, index in enumerate(order)}
     tree = STRtree(shapes)
     gone: set[int] = set()
@@ -187,13 +216,11 @@ def _settle(found: list[_Found]) -> list[_Found]:
         if index in gone:
             continue
         near = (int(other) for other in tree.query(shapes[index]))
-        later = [
-            i for i in near if rank.get(i, -1) > rank[index] and i not in gone and found[i].tile != found[index].tile
-        ]
+        later = [i for i in near if rank.get(i, -1) > rank[index] and i not in gone and rivals(index, i)]
         shares = {i: float(shapes[i].intersection(shapes[index]).area) for i in later}
         inside = [i for i in later if shares[i] > _WITHIN * shapes[i].area]
-        lower = [i for i in inside if not found[i].cut and heights[i] < _SAME_HEIGHT * heights[index]]
-        if sum(shares[i] for i in lower) > _WITHIN * shapes[index].area:
+        parts = [i for i in inside if not found[i].cut and part(index, i)]
+        if sum(shares[i] for i in parts) > _WITHIN * shapes[index].area:
             gone.add(index)
         else:
             gone.update(inside)

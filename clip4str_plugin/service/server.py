@@ -6,6 +6,7 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -115,6 +116,17 @@ class _ImpatientProtocol(H11Protocol):
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._unset_alarm()
+
+    def send_400_response(self, msg: str) -> None:
+        # What is no HTTP may come after a request: its answer, if it is under way, has nobody to hear it any more, and
+        # if it was given, there is no other one.
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
 
     def on_response_complete(self) -> None:
         # Set first: uvicorn begins with the next request, if there is one, before it returns.

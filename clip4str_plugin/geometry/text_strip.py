@@ -31,8 +31,9 @@ _FINE = 0.01
 _FILLED = 0.88
 # ... and this one, if no winding ribbon does and the text is long.
 _FAIRLY_FILLED = 0.65
-# That takes text at least so many heights long: a 7 is no arc.
-_LONG = 4.0
+# That takes text at least so many heights long, and an inner side that is at most so much shorter than the middle: a 7
+# is no arc.
+_LONG, _GENTLE = 4.0, 0.28
 # The inner side of an arc must keep a third of the length of its middle, or letters are smeared.
 _SQUEEZED = 0.7
 # An upright box must be filled this well compared with the smallest turned one.
@@ -292,7 +293,7 @@ def _of_outline(points: np.ndarray, outline: np.ndarray, top_left: np.ndarray | 
         return _curved(arc.top, arc.bottom, top_left)
     if straight_fill < _FILLED and (winding := _winding_sides(outline)) is not None:
         return _curved(*winding, top_left)
-    if arc is not None and arc.fill > _FAIRLY_FILLED and arc.length > _LONG * arc.height:
+    if arc is not None and arc.fill > _FAIRLY_FILLED and arc.length > _LONG * arc.height and arc.squeeze < _GENTLE:
         return _curved(arc.top, arc.bottom, top_left)
     # What hugs one letter or two has no sides to follow: it is seen as it stands, or turned if it is clearly turned.
     box_fill = area / max(float(np.prod(np.ptp(outline, axis=0))), 1e-9)

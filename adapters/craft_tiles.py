@@ -13,6 +13,10 @@ __all__ = ["Tile", "place_tiles", "plan_tiles"]
 
 # A point of the map of text lines above this may be text, and a spot of such points may if it has one above that.
 _MAYBE, _PEAK = 0.05, 0.1
+# A point above this is text; spots of fewer points are noise.
+_CLEARLY, _SMALLEST_LINE = 0.2, 6
+# Where a spot is so many times as high as a line in it, it runs over several lines.
+_SEVERAL = 2.0
 # The map shows the inner part of lines: text is so many times as high.
 _SHRUNK = 1.8
 # Text is brought to this height, in pixels of the canvas, by factors within the limits.
@@ -85,27 +89,74 @@ def plan_tiles(text_map: np.ndarray, shape: tuple[int, ...]) -> list[Tile]:
 
 
 def _places_by_scale(text_map: np.ndarray, width: int, height: int) -> dict[float, list[Tile]]:
-    import cv2
-
     to_page = np.array([width / text_map.shape[1], height / text_map.shape[0]])
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((text_map > _MAYBE).astype(np.uint8))
     places: dict[float, list[Tile]] = {}
-    for label in range(1, count):
-        x, y, w, h = (int(value) for value in stats[label][:4])
-        inside = labels[y : y + h, x : x + w] == label
-        if text_map[y : y + h, x : x + w][inside].max() < _PEAK:
-            continue
-        points = np.argwhere(inside)[:, ::-1].astype(np.float32)
-        text_height = _SHRUNK * (min(cv2.minAreaRect(points)[1]) + 1) * float(to_page.mean())
+    for spot in _spots(text_map):
+        text_height = _SHRUNK * spot.height * float(to_page.mean())
         exponent = round(2 * np.log2(np.clip(_HEIGHT / text_height, _SMALLEST_SCALE, _LARGEST_SCALE)))
         margin = _CONTEXT * text_height
-        (left, top), (right, bottom) = np.array((x, y)) * to_page - margin, np.array((x + w, y + h)) * to_page + margin
+        (left, top), (right, bottom) = spot.low * to_page - margin, spot.high * to_page + margin
         place = Tile(
             max(0, int(left)), max(0, int(top)), min(width, int(right) + 1), min(height, int(bottom) + 1),
             2 ** (exponent / 2),
         )  # fmt: skip
         places.setdefault(place.scale, []).append(place)
     return places
+
+
+@dataclass(frozen=True, eq=False)
+class _Spot:
+    """Where the map shows text.
+
+    Attributes:
+        low: its least column and row, (2,).
+        high: the column and the row behind its last, (2,).
+        height: of what the map shows of its lines, in points of the map.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    height: float
+
+
+def _spots(text_map: np.ndarray) -> list[_Spot]:
+    """The places that may hold text; in place of one that runs over several lines, its lines."""
+    import cv2
+
+    spots = []
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((text_map > _MAYBE).astype(np.uint8))
+    lines = _lines(text_map, labels)
+    for label in range(1, count):
+        x, y, w, h = (int(value) for value in stats[label][:4])
+        inside = labels[y : y + h, x : x + w] == label
+        if text_map[y : y + h, x : x + w][inside].max() < _PEAK:
+            continue
+        points = np.argwhere(inside)[:, ::-1].astype(np.float32)
+        whole = _Spot(np.array((x, y)), np.array((x + w, y + h)), min(cv2.minAreaRect(points)[1]) + 1)
+        lower = [line for line in lines.get(label, []) if line.height * _SEVERAL < whole.height]
+        spots += lower
+        if len(lower) < max(1, len(lines.get(label, []))):
+            spots.append(whole)
+    return spots
+
+
+def _lines(text_map: np.ndarray, labels: np.ndarray) -> dict[int, list[_Spot]]:
+    """What is clearly text, by the label of what it is a part of."""
+    import cv2
+
+    lines: dict[int, list[_Spot]] = {}
+    count, parts, stats, _ = cv2.connectedComponentsWithStats((text_map > _CLEARLY).astype(np.uint8))
+    for part in range(1, count):
+        x, y, w, h, area = (int(value) for value in stats[part])
+        if area < _SMALLEST_LINE:
+            continue
+        inside = parts[y : y + h, x : x + w] == part
+        to_border = cv2.distanceTransform(np.pad(inside.astype(np.uint8), 1), cv2.DIST_L2, 3)
+        height = 2 * float(np.median(to_border[1:-1, 1:-1].max(axis=0 if w >= h else 1)))
+        row, column = np.unravel_index(int(inside.argmax()), inside.shape)
+        label = int(labels[y + row, x + column])
+        lines.setdefault(label, []).append(_Spot(np.array((x, y)), np.array((x + w, y + h)), height))
+    return lines
 
 
 def _merged(places: list[Tile]) -> list[Tile]:

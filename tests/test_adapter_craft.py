@@ -180,6 +180,16 @@ def test_places_of_any_size_are_brought_to_one_size_of_text():
     assert max(small.size[1], large.size[1]) < 120
 
 
+def test_lines_that_run_together_in_the_map_are_looked_at_as_lines():
+    text_map = np.zeros((400, 600), np.float32)
+    text_map[50:70, 100:200] = 0.12
+    alone = plan_tiles(text_map, (800, 1200))[1:]
+    text_map[50:54, 100:200] = text_map[66:70, 110:190] = 0.8
+    lines = plan_tiles(text_map, (800, 1200))[1:]
+    assert min(tile.scale for tile in lines) > 3 * max(tile.scale for tile in alone)
+    assert all(any(tile.top < 2 * row < tile.bottom for tile in lines) for row in (52, 68))
+
+
 def test_a_page_full_of_print_is_looked_at_in_parts_that_fit():
     text_map = np.zeros((1200, 900), np.float32)
     for row in range(20, 1180, 12):

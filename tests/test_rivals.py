@@ -2,9 +2,10 @@
 
 import cv2
 import numpy as np
+import pytest
 
-from clip4str_plugin import Detections, Reader
-from clip4str_plugin.reading.rivals import keep_best
+from clip4str_plugin import Detections, Reader, Recognition, Recognizer
+from clip4str_plugin.reading.rivals import keep_best, per_character
 
 
 def box(left, top, right, bottom):
@@ -13,10 +14,26 @@ def box(left, top, right, bottom):
 
 def test_of_words_in_one_place_the_best_stays():
     whole, half, far, beside = box(0, 0, 100, 20), box(0, 0, 50, 20), box(200, 0, 260, 20), box(80, 0, 180, 20)
-    assert keep_best([whole, half, far], [0.9, 0.8, 0.1]) == [0, 2]
-    assert keep_best([whole, half, far], [0.7, 0.8, 0.1]) == [1, 2]
-    assert keep_best([whole, beside], [0.7, 0.8]) == [0, 1]
-    assert keep_best([], []) == []
+    assert keep_best([whole, half, far], ["coffee", "cof", "tea"], [0.9, 0.8, 0.1]) == [0, 2]
+    assert keep_best([whole, half, far], ["coffee", "cof", "tea"], [0.7, 0.8, 0.1]) == [1, 2]
+    assert keep_best([whole, beside], ["coffee", "tea"], [0.7, 0.8]) == [0, 1]
+    assert keep_best([], [], []) == []
+
+
+def test_of_two_that_read_alike_the_tighter_outline_stays():
+    tight, loose, other = box(2, 4, 98, 18), box(0, 0, 100, 22), box(0, 0, 100, 21)
+    assert keep_best([tight, loose], ["Tea", "TEA!"], [0.9, 0.99]) == [0]
+    assert keep_best([tight, loose, other], ["Tea", "TEA!", "TEN"], [0.8, 0.99, 0.9]) == [0]
+    assert keep_best([tight, loose], ["Tea", "TEN"], [0.9, 0.99]) == [1]
+    # A word that is written twice, one small in the other's box.
+    assert keep_best([box(2, 4, 20, 8), loose], ["Tea", "tea"], [0.9, 0.99]) == [1]
+
+
+def test_a_cut_word_counts_for_less():
+    whole, cut = (Recognition(text, product, (0.9,) * len(text)) for text, product in (("coffee", 0.5), ("cof", 0.3)))
+    assert per_character(whole, "product") > per_character(cut, "product")
+    assert per_character(whole, "mean") == per_character(cut, "mean") == pytest.approx(0.9)
+    assert Reader(lambda pages: [], Recognizer("tiny", confidence="min"))._confidence == "min"
 
 
 def test_a_reader_reads_both_and_keeps_one_word_a_place():

@@ -175,10 +175,10 @@ class Reader:
             other=self.options.other_views,
             start=start,
         )
-        kind: Confidence = getattr(self.recognizer, "confidence", "product")
         found = []
         for index, reading in enumerate(readings):
-            doubtful = find_doubtful(reading.words, [range(len(reading.words))], self.options.min_confidence, kind)
+            own_line = [range(len(reading.words))]
+            doubtful = find_doubtful(reading.words, own_line, self.options.min_confidence, self._confidence)
             found.append(
                 [
                     Word(word.text, word.confidence, polygon, index, 0, 1.0, word.char_confidences, doubtful=doubt)
@@ -186,6 +186,11 @@ class Reader:
                 ]
             )
         return found
+
+    @property
+    def _confidence(self) -> Confidence:
+        """The kind of the recognizer's confidences; recognizers of others need not say it."""
+        return getattr(getattr(self.recognizer, "options", None), "confidence", "product")
 
     def _prepare(self, pages: Iterator[np.ndarray]) -> Iterator[list[_Draft]]:
         while batch := list(islice(pages, self.options.page_batch_size)):
@@ -216,7 +221,11 @@ class Reader:
             found = self._recognize([draft.regions for draft in drafts])
             seconds = (time.perf_counter() - begin) / max(1, sum(len(draft.regions) for draft in drafts))
             return [
-                draft.page(self._doubt(draft.settle(pieces)), seconds * len(draft.regions), self.options.keep_doubtful)
+                draft.page(
+                    self._doubt(draft.settle(pieces, self._confidence)),
+                    seconds * len(draft.regions),
+                    self.options.keep_doubtful,
+                )
                 for draft, pieces in zip(drafts, found)
             ]
         except Exception as error:  # a recognizer may raise anything; one page must not cost the others
@@ -231,9 +240,8 @@ class Reader:
         from clip4str_plugin.reading.doubt import find_doubtful
 
         lines = group_lines(Runs.of([piece.polygon for piece in pieces]), [piece.line for piece in pieces])
-        # Recognizers of others need not say what kind of confidence is theirs.
-        kind: Confidence = getattr(self.recognizer, "confidence", "product")
-        doubtful = find_doubtful([piece.reading for piece in pieces], lines, self.options.min_confidence, kind)
+        readings = [piece.reading for piece in pieces]
+        doubtful = find_doubtful(readings, lines, self.options.min_confidence, self._confidence)
         return [replace(piece, doubtful=doubt) for piece, doubt in zip(pieces, doubtful)]
 
     def _recognize(self, pages: list[list[Region]]) -> list[list[_Piece]]:
@@ -300,15 +308,18 @@ class _Draft:
     detector: str = ""
     rivals: bool = False
 
-    def settle(self, found: list[_Piece]) -> list[_Piece]:
+    def settle(self, found: list[_Piece], kind: Confidence) -> list[_Piece]:
         """The words that were read; where detectors are rivals, one in each place."""
-        from clip4str_plugin.reading.orientation import certainty
-        from clip4str_plugin.reading.rivals import keep_best
+        from clip4str_plugin.reading.rivals import keep_best, per_character
 
         found = [piece for piece in found if piece.reading.text]
         if not self.rivals:
             return found
-        best = keep_best([piece.polygon for piece in found], [certainty(piece.reading) for piece in found])
+        best = keep_best(
+            [piece.polygon for piece in found],
+            [piece.reading.text for piece in found],
+            [per_character(piece.reading, kind) for piece in found],
+        )
         return [found[index] for index in best]
 
     def page(self, found: list[_Piece], seconds: float, keep_doubtful: bool) -> Page:

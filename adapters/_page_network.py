@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -31,7 +32,7 @@ def load_page_network(
     """Load a network for pictures of any size.
 
     Args:
-        source: the path of an ONNX file; or a graph of OpenVINO's, where that is installed.
+        source: the path of an ONNX file; or, where OpenVINO is installed, a graph of its own or what makes one.
         precision: in OpenVINO; "auto" and "bf16" are bfloat16 where the processor has it.
         threads: CPU threads, None for one a core.
     """
@@ -89,7 +90,9 @@ class _InOpenVino:
             return answer
 
     def _read(self) -> Any:
-        return self._core.read_model(self._source) if isinstance(self._source, Path) else self._source.clone()
+        if isinstance(self._source, Path):
+            return self._core.read_model(self._source)
+        return self._source() if isinstance(self._source, partial) else self._source.clone()
 
     def _compile(self) -> None:
         self._request = self._core.compile_model(self._graph, "CPU", self._options).create_infer_request()

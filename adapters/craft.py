@@ -47,7 +47,8 @@ def detector(
         text_threshold: how sure CRAFT must be of at least one spot of a word.
         link_threshold: how strongly letters must belong together.
         low_text: where the border of a word is drawn.
-        precision: of the arithmetic in OpenVINO: "fp32", "bf16", or "auto" for bf16 where the processor has it.
+        precision: of the arithmetic in OpenVINO: "fp32", "bf16", "int8" (8 bits, for the weights in ``torchfree-ocr``
+            alone), or "auto": 8 bits for these, for others bf16 where the processor has it.
         threads: CPU threads of the networks, None for one a core.
 
     Returns:

@@ -7,9 +7,10 @@ every second pixel how central it is in a letter, and how central in the gap bet
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -25,7 +26,7 @@ STRIDE = 32
 FILL = (124, 116, 104)
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16", "int8"]
 # A uint8 RGB picture (H, W, 3), sides multiples of STRIDE, to maps of letters and links (H / 2, W / 2, 2) float32.
 Network = Callable[[np.ndarray], np.ndarray]
 
@@ -51,22 +52,27 @@ def load_network(path: Path, precision: Precision = "auto", threads: int | None 
 
     Args:
         path: an ``.onnx`` file, or a ``.pth`` file of the original code or of EasyOCR.
-        precision: in OpenVINO; "auto" is bfloat16 where the processor has it.
+        precision: in OpenVINO; "auto" is 8 bits for the weights of ``torchfree-ocr``, for others bfloat16 where the
+            processor has it.
         threads: CPU threads, None for one a core.
 
     Returns:
         a function that several threads may call.
 
     Raises:
-        DetectorError: the file is missing or holds no such network; or bf16 without OpenVINO.
+        DetectorError: the file is missing or holds no such network; bf16 or int8 without OpenVINO, or int8 for
+            other weights than those of ``torchfree-ocr``.
     """
-    if precision not in ("auto", "fp32", "bf16"):
-        raise DetectorError(f"precision is {precision!r}; it must be 'auto', 'fp32' or 'bf16'")
+    if precision not in get_args(Precision):
+        raise DetectorError(f"precision is {precision!r}; it must be one of {', '.join(get_args(Precision))}")
     if path.suffix not in (".onnx", ".pth") or not path.is_file():
         raise DetectorError(f"there are no CRAFT weights {str(path)!r}; give the path of an .onnx or .pth file")
     with_openvino = find_spec("openvino") is not None
-    if precision == "bf16" and not with_openvino:
-        raise DetectorError("bf16 needs OpenVINO: pip install 'clip4str-plugin[openvino]'")
+    if precision in ("bf16", "int8") and not with_openvino:
+        raise DetectorError(f"{precision} needs OpenVINO: pip install 'clip4str-plugin[openvino]'")
+    is_bundled = _is_bundled(path)
+    if precision == "int8" and not is_bundled:
+        raise DetectorError("int8 is there for the weights of torchfree-ocr alone; choose bf16 or fp32")
     maps: PageNetwork
     try:
         if path.suffix == ".pth":
@@ -74,6 +80,10 @@ def load_network(path: Path, precision: Precision = "auto", threads: int | None 
 
             model = load_craft(path)
             maps = load_page_network(_traced(model), precision, threads) if with_openvino else _InTorch(model)
+        elif with_openvino and is_bundled and precision in ("auto", "int8"):
+            from clip4str_adapters.craft_int8 import rounded
+
+            maps = load_page_network(partial(rounded, path), "auto", threads)
         else:
             maps = load_page_network(path, precision, threads)
         shape = maps.output_shape((1, 3, STRIDE, STRIDE))
@@ -92,6 +102,13 @@ def load_network(path: Path, precision: Precision = "auto", threads: int | None 
         return maps(np.ascontiguousarray(cv2.LUT(picture, table).transpose(2, 0, 1)[None]))[0]
 
     return network
+
+
+def _is_bundled(path: Path) -> bool:
+    try:
+        return path.samefile(bundled_weights())
+    except (HostError, DetectorError):
+        return False
 
 
 def _traced(model: Any) -> Any:

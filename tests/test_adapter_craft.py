@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from clip4str_adapters.craft import CraftDetector, _Found, _settle, detector
-from clip4str_adapters.craft_network import load_network
+from clip4str_adapters.craft_network import bundled_weights, load_network
 from clip4str_adapters.craft_tiles import place_tiles, plan_tiles
 from clip4str_adapters.craft_words import Thresholds, find_words
 from clip4str_plugin import load_detector
@@ -131,6 +131,18 @@ def test_wrong_files_are_refused(tmp_path, bright_is_text):
         load_network(tmp_path / "other.pth")
     with pytest.raises(DetectorError, match="precision"):
         load_network(bright_is_text, "fp8")
+
+
+def test_eight_bits_show_what_float32_shows(bright_is_text):
+    picture = np.full((96, 256, 3), 90, np.uint8)
+    cv2.putText(picture, "OPEN daily", (14, 60), cv2.FONT_HERSHEY_DUPLEX, 1.2, (240, 230, 200), 2, cv2.LINE_AA)
+    exact, rounded, chosen = (load_network(bundled_weights(), how)(picture) for how in ("fp32", "int8", "auto"))
+    assert exact.max() > 0.7  # it sees the letters
+    assert 0 < np.abs(rounded - exact).mean() < 0.003
+    assert ((rounded > 0.4) != (exact > 0.4)).mean() < 0.003
+    np.testing.assert_array_equal(chosen, rounded)
+    with pytest.raises(DetectorError, match="int8 is there for the weights of torchfree-ocr"):
+        load_network(bright_is_text, "int8")
 
 
 def blobs(points, radius=5, size=(120, 260)):

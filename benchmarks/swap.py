@@ -25,7 +25,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,7 +38,7 @@ from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
 from clip4str_plugin import Reader, Recognition, Recognizer
-from clip4str_plugin.reading.detectors import orient_detections
+from clip4str_plugin.reading.detectors import Detections, orient_detections
 
 _TEXT_SCORE = 0.5  # RapidOCR's default
 _AMOUNT = re.compile(r"\$?\d[\d,]*\.\d\d")
@@ -80,6 +80,19 @@ class Counting:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.recognizer, name)
+
+
+class Found:
+    """A detector that has found the lines of its page already."""
+
+    max_side = 1 << 30  # no page is looked at in tiles: RapidOCR's recognizer does not get these either
+
+    def __init__(self, boxes: np.ndarray) -> None:
+        self.lines = orient_detections(list(boxes), [1.0] * len(boxes), "line")
+
+    def __call__(self, pages: Sequence[np.ndarray]) -> list[Detections]:
+        """Give the lines."""
+        return [self.lines]
 
 
 def tokens(text: str, polygon: np.ndarray) -> list[Token]:
@@ -182,9 +195,8 @@ class Swap:
 
     def ours(self, page: np.ndarray, boxes: np.ndarray) -> tuple[list[Token], int, int]:
         """The tokens it reads, and how many crops and words that were."""
-        lines = orient_detections(list(boxes), [1.0] * len(boxes), "line")
         before = self.counting.crops
-        (read,) = Reader(lambda pages: [lines], self.counting).stream([page])  # type: ignore[arg-type]
+        (read,) = Reader(Found(boxes), self.counting).stream([page])  # type: ignore[arg-type]
         if read.error:
             raise RuntimeError(read.error)
         found = [Token(word.text, word.polygon) for word in read.words]

@@ -6,8 +6,8 @@ import pytest
 
 from clip4str_plugin import Reader
 from clip4str_plugin.errors import PolygonError
-from clip4str_plugin.geometry.rectification import other_views, straighten
-from clip4str_plugin.geometry.text_strip import CurvedStrip, StraightStrip
+from clip4str_plugin.geometry.rectification import other_views, straighten, views_in_line
+from clip4str_plugin.geometry.text_strip import CurvedStrip, StraightStrip, TextStrip
 from clip4str_plugin.reading.polygons import read_polygons
 from clip4str_plugin.reading.recognizer import Recognition
 
@@ -103,6 +103,15 @@ def test_other_views_of_a_drawn_outline():
     upright, grown = other_views(PAGE, piece.strip)
     assert isinstance(upright.strip, StraightStrip)
     assert grown.strip.height > 1.2 * piece.strip.height
+
+
+def test_views_of_a_word_in_its_line_are_wider_and_lower():
+    strip = TextStrip.of([[100, 100], [160, 100], [160, 120], [100, 120]], "top-left")
+    wider, lower = views_in_line(PAGE, strip)
+    assert wider.crop.shape[1] > 65
+    assert wider.strip.height < 20
+    assert lower.crop.shape[1] == 60
+    assert lower.strip.height < wider.strip.height
 
 
 def test_read_regions_gives_words_polygon_by_polygon():

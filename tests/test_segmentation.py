@@ -103,11 +103,47 @@ def test_the_whole_line_decides_and_not_pairs():
 
 
 def test_a_sure_word_is_not_taken_apart_again():
-    sure, unsure = readings(_01="together"), readings(_01=("together", 0.8))
-    assert not worth_reading((0, 0), sure)
-    assert worth_reading((0, 0), unsure)
-    assert worth_reading((0, 2), sure)
+    pieces = line(0.3, 0.6)
+    sure, unsure = readings(_01="together", _22="qvz"), readings(_01=("together", 0.8), _22="qvz")
+    assert not worth_reading(pieces, (0, 0), sure)
+    assert worth_reading(pieces, (0, 0), unsure)
+    assert worth_reading(pieces, (0, 2), sure)
     assert math.prod(sure[0, 1].char_confidences) > 0.9
+
+
+def test_what_cannot_win_is_not_read():
+    """Words read surely over a likely blank stay apart, however well they read together."""
+    apart = readings(_00="New", _11="York")
+    assert not worth_reading(line(0.8), (0, 1), apart)
+    assert choose(line(0.8), apart | readings(_01=("NewYork", 1.0))) == [(0, 0), (1, 1)]
+    assert worth_reading(line(0.8), (0, 1), readings(_00=("New", 0.5), _11=("York", 0.5)))
+    assert worth_reading(line(0.5), (0, 1), readings(_00="qvz", _11="York"))
+
+
+@pytest.mark.parametrize(
+    ("left", "right"), [("12", "345"), ("3.", "45"), ("it'", "s"), ("it", "'s"), ("Date", "="), ("", "to")]
+)
+def test_where_a_mark_may_be_lost_both_are_read(left, right):
+    assert worth_reading(line(0.8), (0, 1), readings(_00=left, _11=right))
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "joined"),
+    [
+        ("TODAY'", "S", "TODAY'S"),
+        ("don'", "t", "don't"),
+        ("we", "'ll", "we'll"),
+        ("Date", ":", "Date:"),
+        ("Date", "=", "Date:"),
+    ],
+)
+def test_marks_and_contractions_stay_with_their_word(left, right, joined):
+    assert choose(line(0.75), readings(_00=left, _11=right, _01=joined)) == [(0, 1)]
+
+
+def test_a_quotation_and_an_apostrophe_that_ends_a_word_are_no_contractions():
+    assert choose(line(0.75), readings(_00="boys'", _11="shoes", _01="boys'shoes")) == [(0, 0), (1, 1)]
+    assert choose(line(0.75), readings(_00="a", _11="'tis'", _01="a'tis'")) == [(0, 0), (1, 1)]
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,12 @@ def test_what_is_not_sure_stays(text, read):
     assert find_spread_letters(drawn(text, 0.5), read) == []
 
 
+def test_a_rule_beside_a_letter_is_no_letter():
+    crop = drawn("o", 0.5).copy()
+    crop[8:40, 2:4] = 0
+    assert find_spread_letters(crop, "No") == []
+
+
 def test_crops_without_ink_are_harmless():
     assert find_spread_letters(np.zeros((20, 60, 3), np.uint8), "ab") == []
     assert find_spread_letters(np.zeros((2, 3, 3), np.uint8), "ab") == []

@@ -31,15 +31,21 @@ class Wide:
 CROP = np.full((20, 60, 3), 200, np.uint8)
 
 
-def test_doubtful_crops_share_one_batch_of_both_angles():
+def test_doubtful_crops_share_a_batch_for_each_angle():
     recognize = Wide()
     first = [reading("level", 0.8), reading("clear", 0.99), reading("", 0.0), reading("level", 0.8)]
     assert [r.text for r in read_other_views([CROP] * 4, first, recognize)] == ["tilted", "clear", "", "tilted"]
-    ((one, *others),) = recognize.batches
-    assert len(others) == 3
-    assert one[0] > 20
-    assert one[1] > 60
-    assert one[2] == 3
+    assert [len(batch) for batch in recognize.batches] == [2, 2]
+    for height, width, channels in recognize.batches[0] + recognize.batches[1]:
+        assert height > 20
+        assert width > 60
+        assert channels == 3
+
+
+def test_no_further_view_is_read_once_one_is_clear():
+    recognize = Wide(tilted=0.97)
+    assert read_other_views([CROP], [reading("level", 0.8)], recognize)[0].text == "tilted"
+    assert len(recognize.batches) == 1
 
 
 @pytest.mark.parametrize(("tilted", "kept"), [(0.805, "level"), (0.82, "tilted")])
@@ -100,9 +106,12 @@ def test_an_outline_that_is_no_quad_gives_its_own_views():
 
         ((first, second),) = read_regions([regions], recognize, "off")
         assert first[1].reading.text == "better"
-        # A quad in a line has no other views; a word that was detected is turned.
-        assert second[1].reading.text == ("better" if granularity == "word" else "first")
-        assert len(seen[1]) == (4 if granularity == "word" else 2)
+        assert second[1].reading.text == "better"
+        # A word that was detected is turned; a word of a line has more beside it and less above and below.
+        height, width, _ = seen[1][1]
+        before = straight[1]
+        assert width > before[1]
+        assert (height > before[0]) == (granularity == "word")
         seen.clear()
         read_regions([regions], recognize, "off", other_views=False)
         assert len(seen) == 1

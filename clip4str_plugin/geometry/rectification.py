@@ -8,7 +8,7 @@ import numpy as np
 from clip4str_plugin.geometry.polygons import Start
 from clip4str_plugin.geometry.text_strip import CurvedStrip, StraightStrip, TextStrip
 
-__all__ = ["Straightened", "other_views", "rectify", "straighten"]
+__all__ = ["Straightened", "other_views", "rectify", "straighten", "views_in_line"]
 
 # Outlines that people draw are looked beyond by up to this much, in heights, for the rest of cut letters.
 _REACH = 0.25
@@ -20,6 +20,8 @@ _AIR = 0.05
 _UNCLEAR = 0.08
 # Other views are taken with such margins, in shares of the box and in heights.
 _BOX_MARGIN, _MORE = 0.08, 0.15
+# Views of a word in its line have so much more beside it and so much less above and below, in heights of the line.
+_BESIDE_AND_LESS = ((0.24, 0.1), (0.0, 0.18))
 # Letters are told from the ground on crops no higher than this.
 _LOOKED_AT = 48
 
@@ -122,6 +124,20 @@ def other_views(image: np.ndarray, strip: TextStrip) -> list[Straightened]:
     views: list[TextStrip] = [strip.grown(_MORE, _MORE, _MORE, _MORE)]
     if strip.drawn and np.ptp(box, axis=0).min() >= 1:
         views.insert(0, StraightStrip(box[:2], box[:1:-1], drawn=True))
+    return [Straightened(view.crop(image), view) for view in views]
+
+
+def views_in_line(image: np.ndarray, strip: TextStrip) -> list[Straightened]:
+    """What else a word may be read from that was cut from a line.
+
+    Detectors leave air above and below their lines, and the cuts next to a word leave little beside it: these views
+    show more of what is beside it, a point say, and less of what is above and below.
+
+    Args:
+        image: the page
+        strip: the word, as high as its line
+    """
+    views = [strip.grown(beside, -less, beside, -less) for beside, less in _BESIDE_AND_LESS]
     return [Straightened(view.crop(image), view) for view in views]
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from clip4str_plugin.geometry.polygons import Start
 from clip4str_plugin.geometry.text_strip import TextStrip
+from clip4str_plugin.reading.line_marks import find_boxes, ink_of_strip, without_marks
 from clip4str_plugin.reading.segmentation import Pieces, likeliest
 
 __all__ = ["find_pieces", "find_words", "split_lines"]
@@ -21,6 +22,8 @@ _EVEN, _SPREAD = 0.25, 0.1
 _MARGIN = 0.08
 # Words that cover less than this share of a line longer than so many heights are chance: it stays one word.
 _FEWEST, _LONG = 0.15, 4.0
+# Words that end so near to a box, in heights, end beside it.
+_BESIDE = 0.15
 # Crops in one pass, and columns in it: memory does not grow with the number or length of lines.
 _BATCH, _COLUMNS = 32, 40_000
 
@@ -85,27 +88,36 @@ def find_pieces(crops: Sequence[np.ndarray]) -> list[Pieces]:
         for index, strip, answer in zip(batch, strips, answers):
             height, width = crops[index].shape[:2]
             columns = width * HEIGHT / height / STRIDE
-            found[index] = _pieces(answer[: strip.shape[2] // STRIDE], columns, HEIGHT / STRIDE)
+            found[index] = _pieces(answer[: strip.shape[2] // STRIDE], columns, HEIGHT / STRIDE, ink_of_strip(strip))
     return [found[index] for index in range(len(crops))]
 
 
-def _pieces(answer: np.ndarray, columns: float, height: float) -> Pieces:
+def _pieces(answer: np.ndarray, columns: float, height: float, ink: np.ndarray) -> Pieces:
     """Pieces from the network's answers.
 
     Args:
         answer: (n,) from 0, a blank, to 1, a word
         columns: width of the line in answers
         height: of the line, in answers
+        ink: from `ink_of_strip`
     """
     words = np.flatnonzero(answer > _WORD)
     covered = len(words) / columns
     if not len(words) or (covered < _FEWEST and columns > _LONG * height):
         return Pieces([(0.0, 1.0)], [], columns / height)
     gaps = _valleys(answer, words[0], words[-1] + 1)
-    starts = [float(words[0]), *(right for _, right, _ in gaps)]
-    stops = [*(left for left, _, _ in gaps), float(words[-1] + 1)]
+    step = len(ink) / height
+    boxes = [(left / step, right / step) for left, right in find_boxes(ink)]
+    gaps = _with_boxes(gaps, boxes, words[0], words[-1] + 1, _BESIDE * height)
+    starts, stops = [float(words[0])], []
+    for left, right, _ in gaps:
+        left, right = without_marks(left * step, right * step, ink)
+        stops.append(left / step)
+        starts.append(right / step)
+    starts[0] = without_marks(0, starts[0] * step, ink)[1] / step
+    stops.append(without_marks(float(words[-1] + 1) * step, columns * step, ink)[0] / step)
     margin = _MARGIN * height
-    room = [margin, *(min(margin, (right - left) / 2) for left, right, _ in gaps), margin]
+    room = [margin, *(min(margin, (right - left) / 2) for left, right in zip(stops, starts[1:])), margin]
     ends = [
         (max(0.0, start - room[number]) / columns, min(columns, stop + room[number + 1]) / columns)
         for number, (start, stop) in enumerate(zip(starts, stops))
@@ -135,6 +147,19 @@ def _valleys(answer: np.ndarray, first: int, last: int) -> list[tuple[float, flo
         elif value > peak and lowest > peak - _RISE:
             peak, lowest, at = value, value, [index]
     return found
+
+
+def _with_boxes(
+    gaps: list[tuple[float, float, float]], boxes: list[tuple[float, float]], first: float, last: float, near: float
+) -> list[tuple[float, float, float]]:
+    """The places where words may end between `first` and `last`: certainly beside boxes, and never within them."""
+    for box in boxes:
+        for edge in box:
+            beside = [gap for gap in gaps if gap[0] - near <= edge <= gap[1] + near]
+            if beside or first + near < edge < last - near:
+                ends = [edge, *(end for left, right, _ in beside for end in (left, right))]
+                gaps = [*(gap for gap in gaps if gap not in beside), (min(ends), max(ends), 0.0)]
+    return sorted(gap for gap in gaps if not any(left < gap[0] and gap[1] < right for left, right in boxes))
 
 
 def _edges(answer: np.ndarray, bottom: int, first: int, last: int) -> tuple[float, float]:

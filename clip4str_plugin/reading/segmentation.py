@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from clip4str_plugin.reading.lexicon import unknown_characters
@@ -25,8 +26,9 @@ _CERTAIN_BLANK, _CERTAIN_WORD = 0.9, 0.02
 _LONGEST, _MOST = 12.0, 4
 # A word that is read as surely as this is not taken apart again.
 _SURE = 0.9
-# What is read as nothing counts like a word as unlikely as exp(-3), and so does a cut through a number exp(-4).
-_NOTHING, _CUT_NUMBER = 3.0, 4.0
+# What is read as nothing counts like a word as unlikely as exp(-3), and so does a cut through a number exp(-4), and one
+# before a mark or through `it's` exp(-2).
+_NOTHING, _CUT_NUMBER, _CUT_MARK = 3.0, 4.0, 2.0
 # So many characters that are read apart may be missing from what is read together; every further one makes it less
 # likely by exp(-1): a crop of two words is sometimes read as one of them.
 _MAY_MISS, _MISSING = 1, 1.0
@@ -34,6 +36,9 @@ _MAY_MISS, _MISSING = 1, 1.0
 _UNKNOWN = 0.5
 # The decimals of a number, and a group of its thousands.
 _DECIMALS = re.compile(r"\.\d|,\d{3}(?!\d)|,\d\d(?!\d)")
+# Marks that end a word, and what follows an apostrophe.
+_MARKS = frozenset(".,:;!?")
+_CONTRACTED = re.compile(r"[A-Za-z]'(s|t|d|m|re|ve|ll)(?![A-Za-z])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -79,11 +84,43 @@ def alternatives(pieces: Pieces) -> list[Span]:
     return found
 
 
-def worth_reading(span: Span, readings: Mapping[Span, Recognition]) -> bool:
-    """Whether an alternative can win, given the readings of the likeliest words: none within a sure word can."""
-    return not any(
-        first <= span[0] and span[1] <= last and _cost(reading) < -math.log(_SURE)
-        for (first, last), reading in readings.items()
+def worth_reading(pieces: Pieces, span: Span, readings: Mapping[Span, Recognition]) -> bool:
+    """Whether an alternative can win, however well it is read, given the readings of the likeliest words.
+
+    None within a sure word can, and none whose blanks alone make it less likely than the words it stands for, unless a
+    cut may have gone through a number or lost a mark.
+    """
+    words = sorted(word for word in readings if word[0] <= span[1] and span[0] <= word[1])
+    if any(word[0] <= span[0] and span[1] <= word[1] and _cost(readings[word]) < -math.log(_SURE) for word in words):
+        return False
+    if any(_may_be_cut(readings[left].text, readings[right].text) for left, right in pairwise(words)):
+        return True
+    first, last = words[0][0], words[-1][1]
+    cuts = {right for _, right in words[:-1]}
+    now = sum(_cost(readings[word]) for word in words) + _blank_costs(pieces, first, last, cuts)
+    edges = {edge for edge in (span[0] - 1, span[1]) if first <= edge < last}
+    free = {number for number in range(first, last) if not span[0] <= number < span[1] and pieces.blanks[number] >= 0.5}
+    return _blank_costs(pieces, first, last, edges | free) < now
+
+
+def _may_be_cut(left: str, right: str) -> bool:
+    """Whether a cut between two readings may go through a number or a contraction, or lose a mark: see `_cut_cost`."""
+    if not left or not right:
+        return True
+    mark = any(len(text) == 1 and not text.isalnum() for text in (left, right))
+    return mark or (left[-1] + right[0]).strip(".,").isdigit() or _contracted(left, right)
+
+
+def _contracted(left: str, right: str) -> bool:
+    return any(_CONTRACTED.match(left[-letters:] + right) for letters in (1, 2))
+
+
+def _blank_costs(pieces: Pieces, first: int, last: int, cuts: Collection[int]) -> float:
+    """How unlikely it is that the blanks from a piece to another are cut where they are, as a logarithm."""
+    return -sum(
+        math.log(max(blank if number in cuts else 1 - blank, 1e-9))
+        for number, blank in enumerate(pieces.blanks[first:last], first)
+        if not (number in cuts and blank >= _CERTAIN_BLANK)
     )
 
 
@@ -161,6 +198,10 @@ def _cut_cost(readings: Mapping[Span, Recognition], left: Span, right: Span, bac
     a, b = before.text, after.text
     if not a or not b:
         return 0.0
+    if len(b) == 1 and (b in _MARKS or (joined is not None and joined.text[:-1] == a and joined.text[-1] in _MARKS)):
+        return _CUT_MARK
+    if _contracted(a, b):
+        return _CUT_MARK
     if a[-1] in ".," and b[0].isdigit():  # the point may stand on either side of the cut ...
         a, b = a[:-1], a[-1] + b
     elif joined is not None and joined.text[: len(a)] == a and joined.text[len(a) + 1 :] == b:

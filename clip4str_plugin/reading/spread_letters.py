@@ -13,6 +13,8 @@ __all__ = ["find_spread_letters"]
 _LEAST, _USUAL = 0.35, 0.45
 # Of figures and strokes as narrow as this, in the same measure, wide gaps say nothing: 111 in a typewriter's face.
 _NARROW = 0.3
+# What is narrower than this is one of these, or a rule beside a word.
+_STROKE, _STROKES = 0.15, frozenset("iIjl1|!")
 # Points leave wide gaps within a word.
 _POINTS = frozenset(".,:;'`\"")
 # Ink beyond the ends of a letter that still belongs to its crop, in heights.
@@ -40,6 +42,8 @@ def find_spread_letters(crop: np.ndarray, text: str) -> list[tuple[float, float]
     height = max(row[-1] - row[0] + 1 for row in rows)
     gaps = begins[1:] - ends[:-1]
     if gaps.min() < _LEAST * height or np.median(gaps) < _USUAL * height or (ends - begins).max() < _NARROW * height:
+        return []
+    if any(end - begin < _STROKE * height and char not in _STROKES for begin, end, char in zip(begins, ends, text)):
         return []
     margin, width = _MARGIN * height, crop.shape[1]
     return [(max(0.0, begin - margin) / width, min(width, end + margin) / width) for begin, end in zip(begins, ends)]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from clip4str_plugin.geometry.rectification import Straightened
 from clip4str_plugin.reading.views import View, certainty, read_views
 
 if TYPE_CHECKING:
@@ -21,38 +20,40 @@ __all__ = ["read_other_views"]
 _ANGLES = (-12.0, 12.0)
 _DOUBTFUL = 0.95
 _MARGIN = 0.01
-# Where the outline of a word gives other views: as for polygons that are given.
-_OUTLINE_MARGIN = 0.03
-
-Cut = Callable[[], Sequence[Straightened]]
 
 
 def read_other_views(
     crops: Sequence[np.ndarray],
     readings: Sequence[Recognition],
     recognize: Callable[[list[np.ndarray]], Sequence[Recognition]],
-    cuts: Sequence[Cut | None] | None = None,
+    cuts: Sequence[Callable[[], Sequence[np.ndarray]] | None] | None = None,
 ) -> list[Recognition]:
     """Read doubtful crops again from other views, and keep the likeliest reading of each.
 
     Args:
         crops: uint8 (h, w, 3) or (h, w), upright words.
         readings: what was read in each; crops without text are not looked at again.
-        recognize: reads crops; a ``Recognizer``, say. It is called once, and not at all without a doubtful crop.
+        recognize: reads crops; a ``Recognizer``, say. It is called once for the first view of every doubtful crop, once
+            for the second view of those that are still doubtful, and so on.
         cuts: for each crop what cuts its other views out of the page; None: it is turned by 12 degrees either way.
 
     Returns:
         one reading a crop, in their order.
     """
-    views: list[View[np.ndarray]] = []
-    for index, (crop, reading, cut) in enumerate(zip(crops, readings, cuts or [None] * len(crops))):
-        if not 0 < certainty(reading) < _DOUBTFUL:
-            continue
-        if cut is None:
-            views += [View(index, _turned(crop, angle), _MARGIN) for angle in _ANGLES]
-        else:
-            views += [View(index, piece.crop, _OUTLINE_MARGIN) for piece in cut()]
-    return [reading for reading, _ in read_views(readings, views, recognize)]
+    kept = list(readings)
+    doubtful = {
+        index: cut() if cut is not None else [_turned(crop, angle) for angle in _ANGLES]
+        for index, (crop, reading, cut) in enumerate(zip(crops, readings, cuts or [None] * len(crops)))
+        if 0 < certainty(reading) < _DOUBTFUL
+    }
+    for number in range(max(map(len, doubtful.values()), default=0)):
+        views = [
+            View(index, shown[number], _MARGIN)
+            for index, shown in doubtful.items()
+            if number < len(shown) and certainty(kept[index]) < _DOUBTFUL
+        ]
+        kept = [reading for reading, _ in read_views(kept, views, recognize)]
+    return kept
 
 
 def _turned(crop: np.ndarray, degrees: float) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clip4str_plugin.errors import PolygonError
-from clip4str_plugin.geometry.rectification import other_views, straighten
+from clip4str_plugin.geometry.rectification import Straightened, other_views, straighten, views_in_line
 from clip4str_plugin.geometry.text_strip import TextStrip
 from clip4str_plugin.options import Orientation
 from clip4str_plugin.reading.detectors import Detections
@@ -23,7 +24,7 @@ from clip4str_plugin.reading.orientation import Oriented, oriented, resolve_orie
 from clip4str_plugin.reading.segmentation import Pieces, Span, alternatives, choose, likeliest, worth_reading
 from clip4str_plugin.reading.spread_letters import find_spread_letters
 from clip4str_plugin.reading.views import certainty
-from clip4str_plugin.reading.word_views import Cut, read_other_views
+from clip4str_plugin.reading.word_views import read_other_views
 
 if TYPE_CHECKING:
     from clip4str_plugin.reading.recognizer import Recognition
@@ -31,6 +32,14 @@ if TYPE_CHECKING:
 __all__ = ["Region", "cut_words", "read_regions", "read_words", "split_each"]
 
 logger = logging.getLogger(__name__)
+
+# So many characters of a line, read this well, tell the direction of its other words; empty words count as so many.
+_CHARACTERS, _WELL_READ, _EMPTY = 4, 0.9, 3
+
+# Underscores at the ends of a word are nearly always a part of a rule, and so many dots lead to another word.
+_RULES = re.compile(r"_*(.*?)_*(?:[.…·]{4,}_*)?", re.DOTALL)
+
+Views = Callable[[], Sequence[Straightened]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +54,8 @@ class Region:
         pieces: of its line, see `clip4str_plugin.reading.segmentation`; None where words were detected.
         span: the pieces it is made of.
         likely: whether it is a word by the look of the blanks, and not one of the alternatives.
-        other_views: cuts it out of its page in other ways, see `clip4str_plugin.geometry.rectification.other_views`;
-            None where its four corners leave no doubt.
+        other_views: cuts it out of its page in other ways, see `other_views` and `views_in_line` of
+            `clip4str_plugin.geometry.rectification`; None where its four corners leave no doubt.
     """
 
     polygon: np.ndarray
@@ -56,7 +65,7 @@ class Region:
     pieces: Pieces | None = None
     span: Span = (0, 0)
     likely: bool = True
-    other_views: Cut | None = None
+    other_views: Views | None = None
 
 
 def cut_words(image: np.ndarray, detections: Detections) -> list[Region]:
@@ -81,8 +90,9 @@ def _straighten(image: np.ndarray, words: Detections) -> list[Region]:
     regions: list[Region] = []
     for number, (polygon, score) in enumerate(zip(words.polygons, words.scores.tolist())):
         with _leaving_out():
-            crop, views = _cut(image, polygon)
-            regions.append(Region(polygon, score, number, crop, other_views=views))
+            piece = straighten(image, polygon, start="top-left")
+            views = partial(other_views, image, piece.strip) if piece.strip.drawn else None
+            regions.append(Region(polygon, score, number, piece.crop, other_views=views))
     return regions
 
 
@@ -101,14 +111,10 @@ def _split(image: np.ndarray, lines: Detections) -> list[Region]:
             for span in spans:
                 with _leaving_out():
                     word = strip.polygon(*pieces.extent(span))
-                    crop, views = _cut(image, word)
-                    regions.append(Region(word, score, number, crop, pieces, span, likely, views))
+                    piece = straighten(image, word, start="top-left")
+                    views = partial(other_views if piece.strip.drawn else views_in_line, image, piece.strip)
+                    regions.append(Region(word, score, number, piece.crop, pieces, span, likely, views))
     return regions
-
-
-def _cut(image: np.ndarray, polygon: np.ndarray) -> tuple[np.ndarray, Cut | None]:
-    piece = straighten(image, polygon, start="top-left")
-    return piece.crop, partial(other_views, image, piece.strip) if piece.strip.drawn else None
 
 
 def read_regions(
@@ -125,8 +131,9 @@ def read_regions(
         recognize: reads crops; a ``Recognizer``, say.
         orientation: which words are tried in other directions, see ``resolve_orientation``.
         max_length: as in `read_words`.
-        other_views: whether to read doubtful words again: turned a little, unless they were cut from lines; where their
-            outline is no quad, with more margin and as the upright box around them.
+        other_views: whether to read doubtful words again: words of lines with more beside them and less above and
+            below, others turned a little or, where their outline is no quad, with more margin and as the upright box
+            around them.
 
     Returns:
         for each page its words, line after line, each with its reading and the direction it was read in.
@@ -146,23 +153,15 @@ def read_regions(
         # Detected words are lines of their own.
         lines.setdefault((number, region.line), {})[region.span] = region, item
     _read_alternatives(pages, lines, recognize, max_length)
-    found: list[list[tuple[Region, Oriented[Recognition]]]] = [[] for _ in pages]
-    for (number, _), line in lines.items():
-        for region, item in _chosen(line):
-            found[number] += _letters_apart(region, replace(item, reading=_without_rules(item.reading)))
+    chosen = [(number, *word) for (number, _), line in lines.items() for word in _chosen(line)]
+    items = [item for _, _, item in chosen]
     if other_views:
-        # Words of a line were straightened with it: only its outline may mislead.
-        words = [
-            (page, i)
-            for page in found
-            for i, (region, _) in enumerate(page)
-            if region.pieces is None or region.other_views is not None
-        ]
-        regions, items = [page[i][0] for page, i in words], [page[i][1] for page, i in words]
-        cuts = [region.other_views for region in regions]
-        again = _from_other_views([region.crop for region in regions], items, recognize, cuts)
-        for (page, i), item in zip(words, again):
-            page[i] = page[i][0], item
+        regions = [region for _, region, _ in chosen]
+        views = [region.other_views for region in regions]
+        items = _from_other_views([region.crop for region in regions], items, recognize, views, max_length)
+    found: list[list[tuple[Region, Oriented[Recognition]]]] = [[] for _ in pages]
+    for (number, region, _), item in zip(chosen, items):
+        found[number] += _letters_apart(region, replace(item, reading=_without_rules(item.reading)))
     return [_with_case(page) for page in found]
 
 
@@ -182,17 +181,27 @@ def _from_other_views(
     crops: Sequence[np.ndarray],
     settled: Sequence[Oriented[Recognition]],
     recognize: Callable[[list[np.ndarray]], Sequence[Recognition]],
-    cuts: Sequence[Cut | None] = (),
+    views: Sequence[Views | None] = (),
+    max_length: int | None = None,
 ) -> list[Oriented[Recognition]]:
-    """Read doubtful words again; the other views of an outline are of text that runs as it says, not turned."""
+    """Read doubtful words again, long ones in parts."""
     flat = [index for index, item in enumerate(settled) if not item.stacked]
     upright = [np.rot90(crops[index], settled[index].turns) for index in flat]
-    ways = [cuts[index] if cuts and not settled[index].turns else None for index in flat]
-    again = read_other_views(upright, [settled[index].reading for index in flat], recognize, ways)
+    ways = [_turned(views[index], settled[index].turns) if views else None for index in flat]
+
+    def read(crops: list[np.ndarray]) -> Sequence[Recognition]:
+        return read_long_words(crops, recognize(crops), recognize, max_length)
+
+    again = read_other_views(upright, [settled[index].reading for index in flat], read, ways)
     result = list(settled)
     for index, reading in zip(flat, again):
         result[index] = replace(settled[index], reading=reading)
     return result
+
+
+def _turned(views: Views | None, turns: int) -> Callable[[], list[np.ndarray]] | None:
+    """What gives the crops of other views, turned as the word was."""
+    return None if views is None else lambda: [np.rot90(view.crop, turns) for view in views()]
 
 
 def _letters_apart(region: Region, item: Oriented[Recognition]) -> list[tuple[Region, Oriented[Recognition]]]:
@@ -215,16 +224,15 @@ def _letters_apart(region: Region, item: Oriented[Recognition]) -> list[tuple[Re
 
 
 def _without_rules(reading: Recognition) -> Recognition:
-    """Leave out underscores at the ends of a word: nearly always they are a part of the rule it stands on."""
+    """Leave out what a word stands on or leads to: underscores at its ends, and a leader behind it."""
     text = reading.text
-    if not (text.startswith("_") or text.endswith("_")) or not any(map(str.isalnum, text)):
+    found = _RULES.fullmatch(text)
+    if found is None or found[1] == text or not any(map(str.isalnum, found[1])):
         return reading
-    kept = text.strip("_")
-    begin = text.index(kept)
     characters = reading.char_confidences
     if len(characters) == len(text):
-        characters = characters[begin : begin + len(kept)]
-    return replace(reading, text=kept, char_confidences=characters)
+        characters = characters[found.start(1) : found.end(1)]
+    return replace(reading, text=found[1], char_confidences=characters)
 
 
 _Line = dict[Span, tuple[Region, Oriented["Recognition"]]]
@@ -241,12 +249,12 @@ def _read_alternatives(
     for number, page in enumerate(pages):
         for region in page:
             line = lines.get((number, region.line), {})
-            if region.likely or not line:
+            if region.likely or region.pieces is None or not line:
                 continue
-            directions = {item.turns for _, item in line.values()}
+            turns = _turns_of(line)
             readings = {span: item.reading for span, (_, item) in line.items()}
-            if directions in ({0}, {2}) and worth_reading(region.span, readings):
-                trials.append((line, region, directions.pop()))
+            if turns in (0, 2) and worth_reading(region.pieces, region.span, readings):
+                trials.append((line, region, turns))
     # Only now: what is read must not keep others from being read.
     if trials:
         views = [np.rot90(region.crop, turns) for _, region, turns in trials]
@@ -258,13 +266,21 @@ def _read_alternatives(
         logger.debug("%d crops were read to settle %d lines", len(trials), len({id(line) for line, _, _ in trials}))
 
 
+def _turns_of(line: _Line) -> int:
+    """By how many quarter turns most of a line was turned to be read."""
+    characters: dict[int, int] = {}
+    for _, item in line.values():
+        characters[item.turns] = characters.get(item.turns, 0) + len(item.reading.text)
+    return max(characters, key=lambda turns: characters[turns])
+
+
 def _chosen(line: _Line) -> list[tuple[Region, Oriented[Recognition]]]:
     """The words of a line."""
     pieces = next(iter(line.values()))[0].pieces
     if pieces is None or all(region.likely for region, _ in line.values()):
         return list(line.values())
-    backwards = next(iter(line.values()))[1].turns == 2
-    spans = choose(pieces, {span: item.reading for span, (_, item) in line.items()}, backwards=backwards)
+    readings = {span: item.reading for span, (_, item) in line.items()}
+    spans = choose(pieces, readings, backwards=_turns_of(line) == 2)
     return [line[span] for span in spans]
 
 
@@ -316,17 +332,39 @@ def read_words(
         for each crop its reading and its direction.
     """
     readings = recognize(list(crops))
-    settled = resolve_orientation(crops, readings, recognize, orientation, on_end)
+    settled = [oriented(reading) for reading in readings]
+    beside = _beside_sure_words(readings, lines) if lines is not None and orientation == "auto" else set()
+    tried = [index for index in range(len(crops)) if index not in beside]
+    again = resolve_orientation(
+        [crops[index] for index in tried],
+        [readings[index] for index in tried],
+        recognize,
+        orientation,
+        [on_end[index] for index in tried] if on_end is not None else None,
+    )
+    for index, item in zip(tried, again):
+        settled[index] = item
     against = _against_their_line(settled, lines) if lines is not None else []
-    again = recognize([np.rot90(crops[index], turns) for index, turns in against]) if against else []
-    for (index, turns), reading in zip(against, again):
+    with_line = recognize([np.rot90(crops[index], turns) for index, turns in against]) if against else []
+    for (index, turns), reading in zip(against, with_line):
         settled[index] = oriented(reading, turns)
     flat = [index for index, item in enumerate(settled) if not item.stacked]
     upright = [np.rot90(crops[index], settled[index].turns) for index in flat]
     whole = read_long_words(upright, [settled[index].reading for index in flat], recognize, max_length)
     for index, reading in zip(flat, whole):
         settled[index] = replace(settled[index], reading=reading)
-    return _from_other_views(crops, settled, recognize) if other_views else settled
+    return _from_other_views(crops, settled, recognize, max_length=max_length) if other_views else settled
+
+
+def _beside_sure_words(readings: Sequence[Recognition], lines: Sequence[Hashable]) -> set[int]:
+    """The words whose line is read well without them: it tells their direction."""
+    sums: dict[Hashable, np.ndarray] = {}
+    # A word of which nothing is read speaks against its line as a short one does.
+    own = [np.array([certainty(reading), 1]) * (len(reading.text) or _EMPTY) for reading in readings]
+    for line, sure_and_characters in zip(lines, own):
+        sums[line] = sums.get(line, 0) + sure_and_characters
+    others = [sums[line] - word for line, word in zip(lines, own)]
+    return {index for index, (sure, count) in enumerate(others) if count >= _CHARACTERS and sure >= _WELL_READ * count}
 
 
 def _against_their_line(settled: Sequence[Oriented[Recognition]], lines: Sequence[Hashable]) -> list[tuple[int, int]]:

@@ -1,0 +1,98 @@
+"""What stands beside the words of a line: points and hyphens that look like a part of the blank, and boxes to check."""
+
+import numpy as np
+
+__all__ = ["find_boxes", "ink_of_strip", "without_marks"]
+
+# Ink begins so far on the way from the ground to the darkest (or lightest) parts of a line.
+_INK = 0.35
+# Marks have sides of so many heights, and belong to a word that is no farther away than this.
+_FROM, _TO, _NEAR = 0.06, 0.55, 0.35
+# A row with ink in more than this share of a blank is a rule.
+_RULE = 0.7
+# A box is at least so high beside its line, within these widths beside its height, and filled up to this share; so
+# much of its sides is ink, which are so thick.
+_BOX_FROM, _NARROW, _WIDE, _FILLED, _SIDE, _THICK = 0.3, 0.75, 1.35, 0.65, 0.9, 0.12
+
+
+def ink_of_strip(strip: np.ndarray) -> np.ndarray:
+    """Where a line shows ink rather than ground.
+
+    Args:
+        strip: (3, h, w) float32, as the splitter takes it
+
+    Returns:
+        (h, w) bool
+    """
+    grey = strip.mean(axis=0)
+    ground = float(np.median(grey))
+    low, high = np.percentile(grey, (2, 98)) - ground
+    ink = low if -low > high else high
+    return (grey - ground) * np.sign(ink) > _INK * abs(ink)
+
+
+def without_marks(left: float, right: float, ink: np.ndarray) -> tuple[float, float]:
+    """What is left of a blank when marks in it are given to the nearer of the words beside it.
+
+    Args:
+        left: where the blank begins, in columns
+        right: where it ends
+        ink: of the line, (h, w) bool
+
+    Returns:
+        where it begins and ends then
+    """
+    if right - left < 1:
+        return left, right
+    near = _NEAR * len(ink)
+    first = int(left)
+    marks = _marks(ink[:, first : int(np.ceil(right))]) + first
+    for begin, end in marks.tolist():
+        if begin - left <= min(near, right - end):
+            left = max(left, end)
+    for begin, end in marks[::-1].tolist():
+        if begin >= left and right - end <= near:
+            right = min(right, begin)
+    return left, max(left, right)
+
+
+def _marks(ink: np.ndarray) -> np.ndarray:
+    """Left and right end of the small marks in a blank, (n, 2), left to right.
+
+    Rules that run through it are none, nor is what hangs into it from the lines above and below.
+    """
+    import cv2
+
+    rows = len(ink)
+    ink = ink & ~(ink.mean(axis=1, keepdims=True) > _RULE)
+    left, top, width, height, _ = cv2.connectedComponentsWithStats(ink.astype(np.uint8), connectivity=8)[2][1:].T
+    longer = np.maximum(width, height)
+    fits = (longer >= _FROM * rows) & (longer <= _TO * rows) & (top > 0) & (top + height < rows)
+    marks = np.stack([left, left + width], axis=1)[fits]
+    return marks[np.argsort(marks[:, 0])]
+
+
+def find_boxes(ink: np.ndarray) -> list[tuple[int, int]]:
+    """Left and right end, in columns, of the boxes to be checked in a line, left to right.
+
+    Letters have round or open corners; a box has four that are not.
+
+    Args:
+        ink: of the line, (h, w) bool
+    """
+    import cv2
+
+    _, labels, shapes, _ = cv2.connectedComponentsWithStats(ink.astype(np.uint8), connectivity=8)
+    found = []
+    for label, (left, top, width, height, area) in enumerate(shapes.tolist()):
+        if not label or height < _BOX_FROM * len(ink) or not _NARROW <= width / height <= _WIDE:
+            continue
+        shape = labels[top : top + height, left : left + width] == label
+        side = max(2, round(_THICK * height))
+        corner = np.s_[:: height - 1, :: width - 1]
+        sides = shape[:side].any(0), shape[-side:].any(0), shape[:, :side].any(1), shape[:, -side:].any(1)
+        if area <= _FILLED * width * height and min(line.mean() for line in sides) >= _SIDE:
+            rounded = cv2.dilate(shape.astype(np.uint8), np.ones((3, 3), np.uint8))
+            if rounded[corner].all():
+                found.append((left, left + width))
+    return sorted(found)

@@ -1,12 +1,14 @@
 """An attack on the whole package that anyone can repeat: nothing crashes, hangs, grows, is lost or doubled.
 
     python benchmarks/campaign.py [--files 10000] [--requests 1000] [--checkpoints 200] [--reads 20]
-        [--downloads 20] [--trainings 10] [--seed 0]
+        [--downloads 20] [--trainings 10] [--seed 0] [--first 0] [--keep FOLDER]
 
-Each part runs in a process of its own, from random numbers of the seed:
+Each part runs in a process of its own. The random numbers of an input come from the seed and its own number, so that
+`--files 1 --first 1922` repeats one:
 
 - files: mutated photos, PDFs and TIFFs, with polygons of all kinds found on them, read as `clip4str read` does;
-- requests: damaged, endless and misleading requests to a `clip4str serve`, with honest ones among them;
+- requests: damaged, endless and misleading requests to a `clip4str serve`, with honest ones among them; a traceback in
+  its log counts as a crash;
 - checkpoints: mutated configurations and weight files, and pickles that would run code;
 - reads: `clip4str read --output` ended by kill -9 at random moments, each time over a good file;
 - downloads: a download ended so, again and again, until one goes through: the file must be what the server has;
@@ -15,8 +17,9 @@ Each part runs in a process of its own, from random numbers of the seed:
 Jobs of Ray have their own tests, with workers that are killed.
 
 Prints a table; exits with status 1 if anything in it is not as it should be. Crashes are unexpected exceptions, answers
-with status 500 and processes that end; a hang is an input that takes longer than --limit seconds. Memory is that of the
-process and its children: the peak, and what stays, over what it was after a tenth of the inputs.
+with status 500 and processes that end; a hang is an input that takes longer than --limit seconds (its seconds of CPU
+are said beside, for a machine that is busy otherwise). Memory is that of the process and its children: the peak, and
+what stays, over what it was after a tenth of the inputs.
 """
 
 import argparse
@@ -70,8 +73,8 @@ class Account:
         self.notes, self.total, self.limit, self.process = [], total, limit, process or os.getpid()
 
     def take(self, name, function, *values, expected=()):
-        """Call a function with one input; what it raises beyond the expected is a crash."""
-        begin = time.monotonic()
+        """Call a function with one input; what it raises beyond the expected is a crash. Return whether all is well."""
+        begin, cpu, noted = time.monotonic(), sum(os.times()[:4]), len(self.notes)
         try:
             function(*values)
         except expected:
@@ -82,11 +85,12 @@ class Account:
         seconds = time.monotonic() - begin
         if seconds > self.limit:
             self.hangs += 1
-            self.notes.append(f"{name}: {seconds:.1f} s")
+            self.notes.append(f"{name}: {seconds:.1f} s, {sum(os.times()[:4]) - cpu:.1f} s of CPU")
         self.inputs += 1
         memory = self.memory()
         self.start = memory if self.inputs <= max(1, self.total // 10) else self.start
         self.peak = max(self.peak, memory)
+        return len(self.notes) == noted
 
     def memory(self):
         """Resident megabytes of the process and all below it."""
@@ -105,9 +109,16 @@ class Account:
                 "stays MB": round(stays), "lost or doubled": self.lost, "notes": self.notes[:20]}  # fmt: skip
 
 
-def files(args, rng, folder):
+def random_of(args, number):
+    """The random numbers of one input."""
+    return random.Random(f"{args.seed} {args.first + number}")
+
+
+def files(args, folder):
     from clip4str_plugin import Detections, Reader
     from clip4str_plugin.io.images import PageImage, read_pages
+
+    rng = random_of(args, 0)
 
     def detect(pages):
         found = [hostile_polygons(rng, page) for page in pages]
@@ -127,21 +138,25 @@ def files(args, rng, folder):
             account.notes.append(f"{path}: {len(found)} pages, {len(pixels)} decoded, {len(pages)} read")
 
     for number in range(args.files):
+        rng = random_of(args, number)
         kind = rng.choice(list(seeds))
-        path = folder / f"{kind}-{number}"
+        path = folder / f"{kind}-{args.first + number}"
         path.write_bytes(mutate(rng, seeds[kind]))
-        account.take(path.name, read, path)
+        if not account.take(path.name, read, path) and args.keep:
+            shutil.copy(path, args.keep)
         path.unlink()
     account.notes.insert(0, f"{words} words read")
     return account.result()
 
 
-def requests(args, rng, folder):
+def requests(args, folder):
     import httpx
 
     seeds, timeout = good_files(), args.limit
     options = ["--port", "0", "--timeout", str(timeout), "--max-pixels", "2000000", "--max-upload", "3000000"]
-    service = subprocess.Popen([*CLI, "serve", *options], stdout=subprocess.PIPE, text=True)
+    log = folder / "log"
+    with log.open("w") as stream:
+        service = subprocess.Popen([*CLI, "serve", *options], stdout=subprocess.PIPE, stderr=stream, text=True)
     address = httpx.URL(service.stdout.readline().split()[2])
     account = Account(args.requests, 2 * timeout, service.pid)
     client = httpx.Client(base_url=address, timeout=3 * timeout, trust_env=False)
@@ -173,6 +188,7 @@ def requests(args, rng, folder):
             connection.recv(1000)
 
     def hostile(number):
+        rng = random_of(args, number)
         kind = rng.randrange(12)
         if kind < 6:
             name = rng.choice(list(seeds))
@@ -199,10 +215,14 @@ def requests(args, rng, folder):
         service.kill()
         result["hangs"] += 1
         result["notes"].append("the service does not end at SIGTERM")
+    said = log.read_text()
+    if tracebacks := said.count("Traceback"):
+        result["crashes"] += tracebacks
+        result["notes"].append(f"{tracebacks} tracebacks in the log, the last: {said.rstrip().splitlines()[-1]}")
     return result
 
 
-def checkpoints(args, rng, folder):
+def checkpoints(args, folder):
     from clip4str_plugin.errors import CheckpointError
     from clip4str_plugin.model import CLIP4STR, CLIP4STRConfig, load_model, save_pretrained
 
@@ -216,6 +236,7 @@ def checkpoints(args, rng, folder):
             return os.mkdir, (str(mark),)
 
     for number in range(args.checkpoints):
+        rng = random_of(args, number)
         changed, content = json.loads(json.dumps(config)), weights
         place = rng.choice([changed, changed, changed["vision"], changed["text"]])
         path, kind = folder / "bad", rng.randrange(5)
@@ -248,7 +269,7 @@ def end(process, seconds):
     return False
 
 
-def reads(args, rng, folder):
+def reads(args, folder):
     (folder / "in").mkdir()
     for number in range(60):
         Image.fromarray(draw_word("killed", number)).save(folder / "in" / f"{number:03}.png")
@@ -259,15 +280,16 @@ def reads(args, rng, folder):
     whole, account = time.monotonic() - begin, Account(args.reads, 10**6)
     names = [page["image"] for page in json.loads(output.read_text())]
 
-    def kill():
+    def kill(number):
         output.write_text(old := json.dumps([{"image": name} for name in names]))
-        end(subprocess.Popen(command, stderr=subprocess.DEVNULL), rng.uniform(0.2, 1.05) * whole)
+        seconds = random_of(args, number).uniform(0.2, 1.05) * whole
+        end(subprocess.Popen(command, stderr=subprocess.DEVNULL), seconds)
         text = output.read_text()
         if text != old and [page["image"] for page in json.loads(text)] != names:
             account.lost += 1
 
     for number in range(args.reads):
-        account.take(f"read {number}", kill)
+        account.take(f"read {number}", kill, number)
     return account.result()
 
 
@@ -280,12 +302,12 @@ fetch(PublishedModel("campaign", "base16", "", "", url, f"campaign_{digits}.ckpt
 """
 
 
-def downloads(args, rng, folder):
+def downloads(args, folder):
     from tests.test_download import Server
 
     server, account = Server(), Account(args.downloads, 10**6)
     server.handle_error = lambda *_: None  # whoever asked is dead
-    server.content = rng.randbytes(1_000_000) * 150
+    server.content = random_of(args, 0).randbytes(1_000_000) * 150
     digest = hashlib.sha256(server.content).hexdigest()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     command = [sys.executable, "-c", FETCH, server.url, digest[:10]]
@@ -293,6 +315,7 @@ def downloads(args, rng, folder):
 
     def fetch(number):
         nonlocal whole
+        rng = random_of(args, number)
         environment = {**os.environ, "CLIP4STR_CACHE": str(folder / str(number))}
         for _ in range(3 if whole else 0):
             end(subprocess.Popen(command, cwd=ROOT, env=environment), rng.uniform(0.3, 1.05) * whole)
@@ -308,7 +331,7 @@ def downloads(args, rng, folder):
     return account.result()
 
 
-def trainings(args, rng, folder):
+def trainings(args, folder):
     from clip4str_plugin.model import load_model
 
     words = write_folder(folder / "words", [f"word{number}" for number in range(48)])
@@ -330,7 +353,7 @@ def trainings(args, rng, folder):
     def train(number):
         output = folder / str(number)
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        end(subprocess.Popen(command(output), **quiet), rng.uniform(0.3, 1.05) * whole)
+        end(subprocess.Popen(command(output), **quiet), random_of(args, number).uniform(0.3, 1.05) * whole)
         found = weights(output)
         account.lost += any(not value.equal(expected[name]) for name, value in found.items())
         shutil.rmtree(output)
@@ -353,13 +376,15 @@ def main():
     for name, count in zip(PARTS, (10_000, 1000, 200, 20, 20, 10)):
         parser.add_argument(f"--{name}", type=int, default=count, metavar="N")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, metavar="N", help="number of the first input")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="for files that crash or hang")
     parser.add_argument("--limit", type=float, default=15.0, help="seconds that one input may take")
     parser.add_argument("--growth", type=float, default=200.0, help="megabytes that may stay")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.part:
         with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps(PARTS[args.part](args, random.Random(args.seed), Path(folder))))
+            print(json.dumps(PARTS[args.part](args, Path(folder))))
         return 0
     bad, columns = False, ["inputs", "crashes", "hangs", "peak MB", "stays MB", "lost or doubled"]
     print("| part | " + " | ".join(columns) + " |\n|---" + "|---:" * len(columns) + "|")

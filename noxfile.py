@@ -1,5 +1,7 @@
 """Test the adapters of hosts that need an environment of their own: ``nox``, or ``nox -s "hosts(docling)"`` for one.
 
+``nox`` alone tests all of them, two at a time: installing and testing keep one core busy each.
+
 Hosts pin what other hosts forbid (numpy, OpenCV), hence one environment each. An environment sees the packages of the
 one that nox runs in, where this package and its ``[test]`` extra must be installed: only what the host lacks, or wants
 in another version, is installed into it. So no environment holds PyTorch again. Environments are reused; ``nox -R``
@@ -7,7 +9,9 @@ does not even look for missing packages.
 """
 
 import subprocess
+import sys
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nox
@@ -15,6 +19,7 @@ import nox
 nox.needs_version = ">=2024.4.15"
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_venv = "yes"
+nox.options.sessions = ["all_hosts"]
 
 # Host: the module it is imported as, and what to install. The first part of the name is that of the adapter.
 HOSTS = {
@@ -28,6 +33,24 @@ HOSTS = {
 }
 
 
+@nox.session(python=False)
+def all_hosts(session: nox.Session) -> None:
+    """Run the other sessions, two at a time; their output comes when they end."""
+
+    def run(host: str) -> int:
+        command = [sys.executable, "-m", "nox", "-s", f"hosts({host})", "--", *session.posargs]
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=Path(__file__).parent
+        )
+        print(done.stdout, flush=True)
+        return done.returncode
+
+    with ThreadPoolExecutor(2) as threads:
+        failed = [host for host, status in zip(HOSTS, threads.map(run, HOSTS)) if status]
+    if failed:
+        session.error(f"failed: {', '.join(failed)}")
+
+
 @nox.session
 @nox.parametrize("host", list(HOSTS), ids=list(HOSTS))
 def hosts(session: nox.Session, host: str) -> None:
@@ -39,7 +62,7 @@ def hosts(session: nox.Session, host: str) -> None:
     session.run("python", "-c", f"import {module}", silent=True)
     name = host.partition("-")[0]
     files = [f"tests/test_adapter_{name}.py", "tests/test_examples.py"]
-    session.run("python", "-m", "pytest", "-k", name, *files, *session.posargs, env={"OMP_NUM_THREADS": "1"})
+    session.run("python", "-m", "pytest", "-n0", "-k", name, *files, *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
 def _share_packages(session: nox.Session) -> None:

@@ -17,9 +17,9 @@ Each part runs in a process of its own. The random numbers of an input come from
 Jobs of Ray have their own tests, with workers that are killed.
 
 Prints a table; exits with status 1 if anything in it is not as it should be. Crashes are unexpected exceptions, answers
-with status 500 and processes that end; a hang is an input that takes longer than --limit seconds (its seconds of CPU
-are said beside, for a machine that is busy otherwise). Memory is that of the process and its children: the peak, and
-what stays, over what it was after a tenth of the inputs.
+with status 500 and processes that end; a hang is an input that takes longer than --limit seconds, and does so again at
+a second try (the machine may be busy otherwise). Memory is that of the process and its children: the peak, and what
+stays, over what it was after a tenth of the inputs.
 """
 
 import argparse
@@ -74,18 +74,21 @@ class Account:
 
     def take(self, name, function, *values, expected=()):
         """Call a function with one input; what it raises beyond the expected is a crash. Return whether all is well."""
-        begin, cpu, noted = time.monotonic(), sum(os.times()[:4]), len(self.notes)
-        try:
-            function(*values)
-        except expected:
-            pass
-        except Exception as error:
-            self.crashes += 1
-            self.notes.append(f"{name}: {type(error).__name__}: {str(error)[:150]}")
-        seconds = time.monotonic() - begin
-        if seconds > self.limit:
-            self.hangs += 1
-            self.notes.append(f"{name}: {seconds:.1f} s, {sum(os.times()[:4]) - cpu:.1f} s of CPU")
+        noted = len(self.notes)
+        for again in (False, True):
+            begin = time.monotonic()
+            try:
+                function(*values)
+            except expected:
+                pass
+            except Exception as error:
+                self.crashes += 1
+                self.notes.append(f"{name}: {type(error).__name__}: {str(error)[:150]}")
+            seconds = time.monotonic() - begin
+            if seconds <= self.limit:
+                break
+            self.hangs += again
+            self.notes += [f"{name}: {seconds:.1f} s"] * again
         self.inputs += 1
         memory = self.memory()
         self.start = memory if self.inputs <= max(1, self.total // 10) else self.start
@@ -154,6 +157,7 @@ def requests(args, folder):
 
     seeds, timeout = good_files(), args.limit
     options = ["--port", "0", "--timeout", str(timeout), "--max-pixels", "2000000", "--max-upload", "3000000"]
+    options += ["--detector", "rapidocr"]  # the lightest one
     log = folder / "log"
     with log.open("w") as stream:
         service = subprocess.Popen([*CLI, "serve", *options], stdout=subprocess.PIPE, stderr=stream, text=True)
@@ -271,7 +275,7 @@ def end(process, seconds):
 
 def reads(args, folder):
     (folder / "in").mkdir()
-    for number in range(60):
+    for number in range(24):
         Image.fromarray(draw_word("killed", number)).save(folder / "in" / f"{number:03}.png")
     output = folder / "out.json"
     command = [*CLI, "read", str(folder / "in"), "--format", "json", "--output", str(output), "--detector", "rapidocr"]
@@ -390,7 +394,7 @@ def main():
     print("| part | " + " | ".join(columns) + " |\n|---" + "|---:" * len(columns) + "|")
     for name in PARTS:
         if count := getattr(args, name):
-            patience = 300 + count * max(args.limit, 60 if name in KILLS else 0)
+            patience = 300 + count * max(2 * args.limit, 180 if name in KILLS else 0)
             try:
                 child = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--part", name], timeout=patience,
                                        stdout=subprocess.PIPE, text=True)  # fmt: skip

@@ -10,8 +10,10 @@ import torch
 
 from clip4str_plugin import Recognizer, load_model
 from clip4str_plugin.errors import EngineError
+from clip4str_plugin.model import CLIP4STR, CLIP4STRConfig
 from clip4str_plugin.model.engines import precision as precision_module
 from clip4str_plugin.model.engines import set_precision
+from tests.word_sets import SMALL_MODEL
 
 pytestmark = pytest.mark.slow
 
@@ -33,6 +35,11 @@ def cache(tmp_path_factory):
 def crops(count):
     rng = np.random.default_rng(0)
     return [rng.integers(0, 256, (24, 60, 3), dtype=np.uint8) for _ in range(count)]
+
+
+def small_model():
+    """With a convolutional tower, and quick to convert."""
+    return CLIP4STR(CLIP4STRConfig.from_dict(SMALL_MODEL)).eval()
 
 
 @pytest.fixture(scope="module")
@@ -129,8 +136,8 @@ def test_int8_leaves_a_convolutional_tower_as_it_is(tmp_path, monkeypatch, golde
     pytest.importorskip("openvino")
     pytest.importorskip("nncf")
     monkeypatch.setenv("CLIP4STR_CACHE", str(tmp_path))
-    exact, rounded = load_model("tiny"), load_model("tiny")
-    set_precision(rounded, "int8", calibration=crops(8))
+    exact = small_model()
+    rounded = set_precision(copy.deepcopy(exact), "int8", calibration=crops(8))
     images = torch.nn.functional.interpolate(golden_images, exact.config.image_size)
     with torch.inference_mode():
         torch.testing.assert_close(rounded.encode_image(images), exact.encode_image(images), rtol=0, atol=1e-3)
@@ -150,11 +157,11 @@ def test_what_openvino_cannot_convert_is_left_to_torch(golden_checkpoint, cache,
         set_precision(model, "fp32", "openvino")
 
 
-def test_a_cache_that_cannot_be_written(golden_checkpoint, tmp_path, monkeypatch, caplog):
+def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch, caplog):
     pytest.importorskip("openvino")
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("CLIP4STR_CACHE", str(tmp_path / "file" / "cache"))
-    model = set_precision(load_model(golden_checkpoint), "fp32")
+    model = set_precision(small_model(), "fp32")
     assert model.engine is not None
     assert "graphs cannot be kept and are made at every start" in caplog.text
 

@@ -51,7 +51,7 @@ HEAD = b"POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
 
 def test_several_clients_share_batches_and_get_their_own_words():
     limits, recognizer = Limits(queue=16, workers=4), ColourRecognizer()
-    recognizer.seconds = 0.01  # so that crops meet
+    recognizer.seconds = 0.05  # so that crops meet
     pages = [random_page(seed, words=3) for seed in range(16)]
     app = make_app(limits, recognizer=recognizer)
     recognizer.batches.clear()

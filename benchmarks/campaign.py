@@ -342,7 +342,7 @@ def trainings(args, folder):
     (folder / "config.yaml").write_text(json.dumps({
         "model": {"config": SMALL_MODEL},
         "data": {"train": {str(words): 1.0}, "synthetic": 0.0},
-        "run": {"steps": 60, "batch_size": 4, "accelerator": "cpu", "precision": "32-true", "log_every": 1,
+        "run": {"steps": 30, "batch_size": 4, "accelerator": "cpu", "precision": "32-true", "log_every": 1,
                 "checkpoint_every": 5},
     }))  # fmt: skip
     account, whole = Account(args.trainings, 10**6), 0.0

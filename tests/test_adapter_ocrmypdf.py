@@ -15,6 +15,7 @@ from clip4str_plugin.reading.detectors import orient_detections
 from clip4str_plugin.reading.line_reading import LineReading, WordReading
 from tests.host_helpers import Reader as FakeRecognizer
 from tests.host_helpers import put_text, real_reader
+from tests.test_writers import pdfium_words, pdfminer_words, poppler_words, printed_page
 
 ocrmypdf = pytest.importorskip("ocrmypdf")
 
@@ -91,6 +92,21 @@ def test_a_scan_becomes_searchable_with_the_text_in_place(reading, scan, tmp_pat
         assert (top + bottom) / 2 == pytest.approx(box[:, 1].mean() * 0.72, abs=10)
     assert sidecar.read_text().split() == ["HELLO", "WORLD", "AGAIN"]
     assert {settings[1] for settings in reading} == {"base16"}
+
+
+@pytest.mark.parametrize("gap", [0, 8])
+@pytest.mark.parametrize("angle", [0, 2, -2, 90])
+def test_words_blanks_and_order_for_all_who_take_text_out(angle, gap, tmp_path, monkeypatch):
+    page = printed_page(angle, gap)
+    monkeypatch.setattr("clip4str_adapters.ocrmypdf_engine._read", lambda path, options: page)
+    Image.fromarray(page.image).save(tmp_path / "scan.pdf", resolution=150)
+    options = {"output_type": "pdf", "optimize": 0, "progress_bar": False, "jobs": 1, "use_threads": True}
+    ocrmypdf.ocr(tmp_path / "scan.pdf", tmp_path / "out.pdf", ocr_engine="clip4str", **options)
+    content, words = (tmp_path / "out.pdf").read_bytes(), [word.text for word in page.words]
+    assert pdfium_words(content) == words
+    assert pdfminer_words(content) == words
+    if shutil.which("pdftotext"):
+        assert poppler_words(content) == words, "no word is torn, none runs into the next"
 
 
 @pytest.mark.parametrize("engine", ["clip4str", "auto"])

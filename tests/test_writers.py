@@ -401,8 +401,8 @@ PRINT = [
 ]
 
 
-def printed_pdf(angle, gap):
-    """A searchable PDF of lines of 30 pixels, turned clockwise around the middle of the page, and its words."""
+def printed_page(angle, gap):
+    """A page of lines of 30 pixels, turned clockwise around its middle."""
     words = []
     c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     for number, line in enumerate(PRINT):
@@ -411,7 +411,13 @@ def printed_pdf(angle, gap):
             place = quad(800 + c * left - s * top, 800 + s * left + c * top, 15 * len(text), 30, angle)
             words.append(word(text, place, number, 0))
             left += 15 * len(text) + gap
-    return write("pdf", Page(np.full((1600, 1600, 3), 255, np.uint8), words, dpi=150)), [w.text for w in words]
+    return Page(np.full((1600, 1600, 3), 255, np.uint8), words, dpi=150)
+
+
+def printed_pdf(angle, gap):
+    """A searchable PDF of such a page, and its words."""
+    page = printed_page(angle, gap)
+    return write("pdf", page), [w.text for w in page.words]
 
 
 def poppler_words(content):

@@ -68,7 +68,7 @@ def test_modes(mode, batches):
 @pytest.mark.parametrize("text", ["6", "9", "NO", "80", "[1999]"])
 @pytest.mark.parametrize("confidence", [0.5, 0.7, 0.95])
 def test_short_upright_strings_do_not_flip(text, confidence):
-    flipped = Read("ON", min(0.99, confidence + 0.25))
+    flipped = Read("ON", min(0.99, confidence + 0.09))
     for mode in ("auto", "on"):
         (settled,) = resolve_orientation(
             [marked()], [Read(text, confidence)], lambda crops: [flipped] * len(crops), mode

@@ -1,7 +1,8 @@
 """How `clip4str serve` bears load: several clients at once, clients that hang, thousands of bad uploads.
 
-    python benchmarks/service_load.py examples/photos [--clients 8] [--rounds 2] [--hanging 50] [--bad 1000]
+    python benchmarks/service_load.py examples/photos [--clients 8] [--minutes 10] [--hanging 50] [--bad 1000]
 
+While the clients read, another one sends damaged and endless files and what is no HTTP, as fast as it is answered.
 Starts the service in a process of its own, or takes the one at --address, and prints, from one run: requests a second
 of one client and of several at once, whether each answer is what one client alone gets, and the memory of the service's
 process after each step. Exits with status 1 if an answer is wrong, the service is gone, or memory grows by more than
@@ -9,16 +10,22 @@ process after each step. Exits with status 1 if an answer is wrong, the service 
 """
 
 import argparse
+import random
 import re
 import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.hostile_files import good_files, jpeg_of_many_scans, mutate, pdf_that_never_ends
 
 
 def main():
@@ -26,6 +33,7 @@ def main():
     parser.add_argument("photos", type=Path, help="folder of photos")
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=2, help="how often each client sends every photo")
+    parser.add_argument("--minutes", type=float, help="go on for so long, in place of --rounds")
     parser.add_argument("--hanging", type=int, default=50, help="clients that stop in the middle of an upload")
     parser.add_argument("--bad", type=int, default=1000, help="bad uploads")
     parser.add_argument("--growth", type=float, default=20.0, help="megabytes that bad uploads may cost")
@@ -96,21 +104,44 @@ def measure(client, address, photos, args):
 
     batches, crops = number("clip4str_batch_crops_count"), number("clip4str_batch_crops_sum")
     shared = number('clip4str_batch_requests_bucket{le="1.0"}'), number("clip4str_batch_requests_count")
-    todo = [index for _ in range(args.rounds * args.clients) for index in range(len(photos))]
     begin, cpu = time.perf_counter(), number("process_cpu_seconds_total")
-    with ThreadPoolExecutor(args.clients) as threads:
-        answers = list(threads.map(lambda index: (index, *read(photos[index]), time.perf_counter()), todo))
-    together = len(todo) / (time.perf_counter() - begin)
-    cpu = (number("process_cpu_seconds_total") - cpu) / len(todo)
+
+    def honest(first):
+        found, index = [], first
+        while len(found) < args.rounds * len(photos) if args.minutes is None else time.perf_counter() < until:
+            try:
+                found.append((index % len(photos), *read(photos[index % len(photos)]), time.perf_counter()))
+            except httpx.HTTPStatusError as error:
+                if error.response.status_code not in (429, 503, 504):
+                    raise
+                refused.append(error.response.status_code)  # an answer too: the machine is too slow for so many
+            index += 1
+        return found
+
+    until = begin + 60 * (args.minutes or 0)
+    done, peak, refused = threading.Event(), [], []
+    with ThreadPoolExecutor(args.clients + 1) as threads:
+        attack = threads.submit(hostile, address, done, lambda: peak.append(memory()))
+        try:
+            answers = [answer for found in threads.map(honest, range(args.clients)) for answer in found]
+        finally:
+            done.set()
+    todo = len(answers)
+    together = todo / (time.perf_counter() - begin)
+    cpu = (number("process_cpu_seconds_total") - cpu) / todo
     seconds = sorted(end - start for _, _, start, end in answers)
     batches, crops = number("clip4str_batch_crops_count") - batches, number("clip4str_batch_crops_sum") - crops
     single = number('clip4str_batch_requests_bucket{le="1.0"}') - shared[0]
     total = number("clip4str_batch_requests_count") - shared[1]
     print(
         f"{args.clients} clients: {together:.2f} requests/s ({together / alone:.2f} times one client), {cpu:.2f} s "
-        f"of CPU a request ({cpu / alone_cpu:.2f} times), {len(todo)} requests, "
+        f"of CPU a request ({cpu / alone_cpu:.2f} times), {todo} requests, "
         f"median {statistics.median(seconds):.1f} s, longest {seconds[-1]:.1f} s, memory {memory():.0f} MB"
     )
+    print(f"honest requests that found no room or time: {len(refused)}")
+    print(f"hostile requests beside them, by answer: {attack.result()}; most memory meanwhile {max(peak):.0f} MB")
+    if not {name for name in attack.result() if isinstance(name, int)} <= {200, 400, 403, 408, 413, 422, 429, 503, 504}:
+        failures.append(f"hostile requests were answered {attack.result()}")
     print(f"batches: {crops / batches:.1f} crops each, {100 * (1 - single / total):.0f} % shared by several requests")
     largest = 0.0
     for index, words, *_ in answers:
@@ -161,6 +192,28 @@ def measure(client, address, photos, args):
     if [word[:2] for word in read(photos[0])[0]] != [word[:2] for word in expected[0]]:
         failures.append("photo 0 was read differently after bad uploads")
     return failures
+
+
+def hostile(address, done, after_each):
+    """Send what does harm until done; return how often each status came, and "none" for closed connections."""
+    rng, seeds, statuses, number = random.Random(0), good_files(), Counter(), 0
+    with httpx.Client(base_url=address, timeout=1200, trust_env=False) as client:
+        while not done.is_set():
+            number += 1
+            try:
+                if number % 10 == 0:
+                    with socket.create_connection((address.host, address.port), 10) as connection:
+                        connection.sendall(b"POST /read HTTP/1.1\r\nHost: localhost\r\n\r\n" + rng.randbytes(300))
+                        statuses[int(connection.recv(100).split()[1])] += 1
+                else:
+                    content = mutate(rng, rng.choice(list(seeds.values())))
+                    if number % 20 == 5:
+                        content = rng.choice([pdf_that_never_ends, jpeg_of_many_scans])()
+                    statuses[client.post("/read", content=content).status_code] += 1
+            except (OSError, httpx.HTTPError, IndexError, ValueError):
+                statuses["none"] += 1
+            after_each()
+    return dict(statuses)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from clip4str_plugin.cli import main, options
+from clip4str_plugin.geometry.rectification import other_views, straighten
 from clip4str_plugin.reading.detectors import Detections
 from clip4str_plugin.reading.recognizer import Recognition
 from clip4str_plugin.reading.word_views import read_other_views
@@ -46,6 +47,26 @@ def test_no_further_view_is_read_once_one_is_clear():
     recognize = Wide(tilted=0.97)
     assert read_other_views([CROP], [reading("level", 0.8)], recognize)[0].text == "tilted"
     assert len(recognize.batches) == 1
+
+
+@pytest.mark.parametrize("shape", [(20, 40_000, 3), (40_000, 20, 3), (1, 30, 3)])
+def test_crops_much_longer_than_wide_are_not_turned(shape):
+    """Turned, the first ones would take a gigabyte each."""
+    recognize, first = Wide(), [reading("level", 0.8)]
+    assert read_other_views([np.zeros(shape, np.uint8)], first, recognize) == first
+    assert recognize.batches == []
+
+
+def test_the_upright_box_around_a_long_diagonal_is_no_view():
+    """Hundreds of these may be looked at together."""
+    page = np.zeros((1500, 1500, 3), np.uint8)
+    bent = np.array([[100, 115], [115, 100], [750, 725], [1400, 1385], [1385, 1400], [725, 750]], np.float32)
+    short = np.array([[100, 140], [130, 100], [160, 120], [190, 160], [160, 200], [130, 170]], np.float32)
+    for polygon, count in ((bent, 1), (short, 2)):
+        piece = straighten(page, polygon)
+        assert piece.strip.drawn
+        assert len(other_views(page, piece.strip)) == count
+        assert sum(view.crop.size for view in other_views(page, piece.strip)) < 20 * piece.crop.size
 
 
 @pytest.mark.parametrize(("tilted", "kept"), [(0.805, "level"), (0.82, "tilted")])

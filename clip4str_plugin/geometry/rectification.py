@@ -20,6 +20,8 @@ _AIR = 0.05
 _UNCLEAR = 0.08
 # Other views are taken with such margins, in shares of the box and in heights.
 _BOX_MARGIN, _MORE = 0.08, 0.15
+# In such a box that is so many times as large, text is a thin diagonal that nobody reads; and boxes cost memory.
+_MOST_AROUND = 10
 # Views of a word in its line have so much more beside it and so much less above and below, in heights of the line.
 _BESIDE_AND_LESS = ((0.24, 0.1), (0.0, 0.18))
 # Letters are told from the ground on crops no higher than this.
@@ -122,7 +124,8 @@ def other_views(image: np.ndarray, strip: TextStrip) -> list[Straightened]:
     box = np.array([[left - x, top - y], [right + x, top - y], [right + x, bottom + y], [left - x, bottom + y]])
     box = box.clip(0, image.shape[1::-1])
     views: list[TextStrip] = [strip.grown(_MORE, _MORE, _MORE, _MORE)]
-    if strip.drawn and np.ptp(box, axis=0).min() >= 1:
+    width, height = np.ptp(box, axis=0)
+    if strip.drawn and min(width, height) >= 1 and width * height < _MOST_AROUND * np.prod(strip.size):
         views.insert(0, StraightStrip(box[:2], box[:1:-1], drawn=True))
     return [Straightened(view.crop(image), view) for view in views]
 

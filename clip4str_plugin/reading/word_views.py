@@ -20,6 +20,9 @@ __all__ = ["read_other_views"]
 _ANGLES = (-12.0, 12.0)
 _DOUBTFUL = 0.95
 _MARGIN = 0.01
+# Turned, a crop this many times as long as wide is five times as large, and its letters a fifth of its height. Longer
+# ones would hold nothing legible, and cost memory without limit.
+_LONGEST = 20
 
 
 def read_other_views(
@@ -35,14 +38,15 @@ def read_other_views(
         readings: what was read in each; crops without text are not looked at again.
         recognize: reads crops; a ``Recognizer``, say. It is called once for the first view of every doubtful crop, once
             for the second view of those that are still doubtful, and so on.
-        cuts: for each crop what cuts its other views out of the page; None: it is turned by 12 degrees either way.
+        cuts: for each crop what cuts its other views out of the page; None: it is turned by 12 degrees either way, if
+            it is less than 20 times as long as wide.
 
     Returns:
         one reading a crop, in their order.
     """
     kept = list(readings)
     doubtful = {
-        index: cut() if cut is not None else [_turned(crop, angle) for angle in _ANGLES]
+        index: cut() if cut is not None else _both_ways(crop)
         for index, (crop, reading, cut) in enumerate(zip(crops, readings, cuts or [None] * len(crops)))
         if 0 < certainty(reading) < _DOUBTFUL
     }
@@ -54,6 +58,11 @@ def read_other_views(
         ]
         kept = [reading for reading, _ in read_views(kept, views, recognize)]
     return kept
+
+
+def _both_ways(crop: np.ndarray) -> list[np.ndarray]:
+    longer, shorter = max(crop.shape[:2]), min(crop.shape[:2])
+    return [_turned(crop, angle) for angle in _ANGLES] if longer < _LONGEST * shorter else []
 
 
 def _turned(crop: np.ndarray, degrees: float) -> np.ndarray:

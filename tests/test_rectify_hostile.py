@@ -37,6 +37,11 @@ def thin(draw):
     return [(x0 + dx * along, y0 + dy * along + across) for along, across in offsets]
 
 
+def test_an_unknown_start_is_refused():
+    with pytest.raises(ValueError, match="start is 'left'; known are any, top-left"):
+        rectify(PAGE, [[0, 0], [50, 0], [50, 20], [0, 20]], start="left")
+
+
 hostile = st.one_of(
     points(anything), points(near, 3), points(whole, 3), points(st.one_of(near, far), 3), repeated(), thin()
 )

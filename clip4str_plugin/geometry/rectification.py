@@ -89,6 +89,7 @@ def rectify(image: np.ndarray, polygon: Any, *, start: Start = "any") -> np.ndar
     Raises:
         PolygonError: the polygon is malformed, thinner than a pixel or off the page
         ImageError: the page is not a uint8 picture
+        ValueError: there is no such start
 
     >>> import numpy as np
     >>> page = np.zeros((100, 200, 3), np.uint8)

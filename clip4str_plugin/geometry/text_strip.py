@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -68,7 +68,10 @@ class TextStrip(ABC):
 
         Raises:
             PolygonError: the polygon is malformed or thinner than a pixel
+            ValueError: there is no such start
         """
+        if start not in get_args(Start):
+            raise ValueError(f"start is {start!r}; known are {', '.join(get_args(Start))}")
         points = checked_polygon(polygon)
         top_left = points[0] if start == "top-left" else None
         outline = points if len(points) == 4 else outline_of(points)

@@ -5,10 +5,11 @@
 Prints, for every bend, the median normalised cross-correlation of the straightened crop with the flat word, beside
 docTR's `extract_rcrops`, RapidOCR's `get_rotate_crop_image` and the upright box around the text. The hosts take four
 corners and trust the first one; they get the corners of the text, or, where it is curved, those of the smallest
-rectangle around it, counted from pixel centres as each of them does. Ours is measured twice: told that the polygon
-starts at the text's top left corner, as the others are, and with points that start anywhere, the better of upright and
-upside down. All words but the "level" ones are turned by 0 to 360 degrees. `--read` adds the words that one and the
-same recognizer reads right (letters and digits alone, cases ignored) on all these crops.
+rectangle around it, counted from pixel centres as each of them does. Ours is measured three times: told that the
+polygon starts at the text's top left corner, as the others are; the same without the margins that `rectify` adds where
+an outline cuts letters, which shift the picture against the flat one; and with points that start anywhere, the better
+of upright and upside down. All words but the "level" ones are turned by 0 to 360 degrees. `--read` adds the words that
+one and the same recognizer reads right (letters and digits alone, cases ignored) on all these crops.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from recognizers import RECOGNIZERS
 
 from clip4str_plugin.geometry.polygons import minimum_area_rectangle
 from clip4str_plugin.geometry.rectification import rectify
+from clip4str_plugin.geometry.text_strip import TextStrip
 
 WORDS = ["Restaurant", "coffee", "OPEN", "Bakery", "1999", "Street", "Wonderful", "Hotel", "PARKING", "International"]
 
@@ -87,7 +89,7 @@ def main() -> None:
     options = parser.parse_args()
     cv2.setNumThreads(1)
     readers = {name: RECOGNIZERS[name]() for name in options.read}
-    names = ("ours", "ours, any start", "docTR", "RapidOCR", "upright box")
+    names = ("ours", "no margins", "ours, any start", "docTR", "RapidOCR", "upright box")
     print(f"{'case':18}" + "".join(f"{name:>17}" for name in names) + f"{'crops/s':>9}")
     for case in ("level", *CASES):
         bend_name = "upright" if case == "level" else case
@@ -104,6 +106,7 @@ def main() -> None:
             begin = time.process_time()
             crops["ours"].append(rectify(bent.page, bent.polygon, start="top-left"))
             seconds += time.process_time() - begin
+            crops["no margins"].append(TextStrip.of(bent.polygon, "top-left").crop(bent.page))
             crops["docTR"].append(by_doctr(bent, curved))
             crops["RapidOCR"].append(by_rapidocr(bent, curved))
             crops["upright box"].append(by_box(bent, curved))

@@ -131,8 +131,11 @@ def stands_on_end(polygon: np.ndarray) -> bool:
     """
     from clip4str_plugin.geometry.text_strip import TextStrip
 
-    strip = TextStrip.of(polygon, "top-left")
-    (x0, y0), (x1, y1) = strip.end(0)[0], strip.end(1)[0]
+    if len(polygon) == 4:
+        (x0, y0), (x1, y1) = (polygon[0] + polygon[3]) / 2, (polygon[1] + polygon[2]) / 2
+    else:
+        strip = TextStrip.of(polygon, "top-left")
+        (x0, y0), (x1, y1) = strip.end(0)[0], strip.end(1)[0]
     return bool(abs(x1 - x0) < np.tan(np.radians(30)) * abs(y1 - y0))
 
 

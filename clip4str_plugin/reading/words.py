@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,7 +39,7 @@ _CHARACTERS, _WELL_READ, _EMPTY = 4, 0.9, 3
 # Underscores at the ends of a word are nearly always a part of a rule, and so many dots lead to another word.
 _RULES = re.compile(r"_*(.*?)_*(?:[.…·]{4,}_*)?", re.DOTALL)
 
-Views = Callable[[], Sequence[Straightened]]
+_Views = Callable[[], Sequence[Straightened]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,22 +50,40 @@ class Region:
         polygon: (K, 2) float32 pixels of the page, clockwise from what is taken for the text's top left corner.
         score: the detector's, in [0, 1]; that of the line where it finds lines.
         line: index of the detected region that it was cut from; words of one line share it.
-        crop: uint8 (h, w, 3), straightened.
+        page: it lies on, uint8 (H, W, 3).
         pieces: of its line, see `clip4str_plugin.reading.segmentation`; None where words were detected.
         span: the pieces it is made of.
         likely: whether it is a word by the look of the blanks, and not one of the alternatives.
-        other_views: cuts it out of its page in other ways, see `other_views` and `views_in_line` of
-            `clip4str_plugin.geometry.rectification`; None where its four corners leave no doubt.
     """
 
     polygon: np.ndarray
     score: float
     line: int
-    crop: np.ndarray
+    page: np.ndarray
     pieces: Pieces | None = None
     span: Span = (0, 0)
     likely: bool = True
-    other_views: Views | None = None
+
+    @property
+    def crop(self) -> np.ndarray:
+        """The word, straightened when it is first looked at: uint8 (h, w, 3).
+
+        Raises:
+            PolygonError: the polygon encloses no pixel of the page.
+        """
+        return self._straightened.crop
+
+    @property
+    def other_views(self) -> _Views | None:
+        """What cuts it out of its page in other ways; None where its four corners leave no doubt."""
+        strip = self._straightened.strip
+        if strip.drawn:
+            return partial(other_views, self.page, strip)
+        return None if self.pieces is None else partial(views_in_line, self.page, strip)
+
+    @cached_property
+    def _straightened(self) -> Straightened:
+        return straighten(self.page, self.polygon, start="top-left")
 
 
 def cut_words(image: np.ndarray, detections: Detections) -> list[Region]:
@@ -90,9 +108,7 @@ def _straighten(image: np.ndarray, words: Detections) -> list[Region]:
     regions: list[Region] = []
     for number, (polygon, score) in enumerate(zip(words.polygons, words.scores.tolist())):
         with _leaving_out():
-            piece = straighten(image, polygon, start="top-left")
-            views = partial(other_views, image, piece.strip) if piece.strip.drawn else None
-            regions.append(Region(polygon, score, number, piece.crop, other_views=views))
+            regions.append(_seen(Region(polygon, score, number, image)))
     return regions
 
 
@@ -107,14 +123,19 @@ def _split(image: np.ndarray, lines: Detections) -> list[Region]:
             strips[number] = strip
     for (number, strip), pieces in zip(strips.items(), find_pieces(crops)):
         score = float(lines.scores[number])
-        for likely, spans in ((True, likeliest(pieces)), (False, alternatives(pieces))):
-            for span in spans:
-                with _leaving_out():
-                    word = strip.polygon(*pieces.extent(span))
-                    piece = straighten(image, word, start="top-left")
-                    views = partial(other_views if piece.strip.drawn else views_in_line, image, piece.strip)
-                    regions.append(Region(word, score, number, piece.crop, pieces, span, likely, views))
+        for span in likeliest(pieces):
+            with _leaving_out():
+                regions.append(_seen(Region(strip.polygon(*pieces.extent(span)), score, number, image, pieces, span)))
+        for span in alternatives(pieces):  # few of them are read, and only these are straightened
+            word = strip.polygon(*pieces.extent(span))
+            regions.append(Region(word, score, number, image, pieces, span, likely=False))
     return regions
+
+
+def _seen(region: Region) -> Region:
+    """The region, straightened already, so that a `PolygonError` is raised here."""
+    _ = region.crop
+    return region
 
 
 def read_regions(
@@ -181,7 +202,7 @@ def _from_other_views(
     crops: Sequence[np.ndarray],
     settled: Sequence[Oriented[Recognition]],
     recognize: Callable[[list[np.ndarray]], Sequence[Recognition]],
-    views: Sequence[Views | None] = (),
+    views: Sequence[_Views | None] = (),
     max_length: int | None = None,
 ) -> list[Oriented[Recognition]]:
     """Read doubtful words again, long ones in parts."""
@@ -199,7 +220,7 @@ def _from_other_views(
     return result
 
 
-def _turned(views: Views | None, turns: int) -> Callable[[], list[np.ndarray]] | None:
+def _turned(views: _Views | None, turns: int) -> Callable[[], list[np.ndarray]] | None:
     """What gives the crops of other views, turned as the word was."""
     return None if views is None else lambda: [np.rot90(view.crop, turns) for view in views()]
 
@@ -213,13 +234,12 @@ def _letters_apart(region: Region, item: Oriented[Recognition]) -> list[tuple[Re
     ends = find_spread_letters(crop, reading.text)
     if not ends:
         return [(region, item)]
-    strip, width = TextStrip.of(region.polygon, "top-left"), crop.shape[1]
+    strip = TextStrip.of(region.polygon, "top-left")
     letters = []
     for (left, right), char, sure in zip(ends, reading.text, reading.char_confidences):
         polygon = strip.polygon(*((1 - right, 1 - left) if item.turns else (left, right)))
-        shown = np.rot90(crop[:, round(left * width) : round(right * width)], -item.turns)
         letter = replace(reading, text=char, confidence=sure, char_confidences=(sure,))
-        letters.append((replace(region, polygon=polygon, crop=shown, other_views=None), replace(item, reading=letter)))
+        letters.append((replace(region, polygon=polygon), replace(item, reading=letter)))
     return letters[::-1] if item.turns else letters
 
 
@@ -246,6 +266,7 @@ def _read_alternatives(
 ) -> None:
     """Read, in one batch, the alternatives that can still win, and add them to their lines."""
     trials: list[tuple[_Line, Region, int]] = []
+    views: list[np.ndarray] = []
     for number, page in enumerate(pages):
         for region in page:
             line = lines.get((number, region.line), {})
@@ -254,10 +275,11 @@ def _read_alternatives(
             turns = _turns_of(line)
             readings = {span: item.reading for span, (_, item) in line.items()}
             if turns in (0, 2) and worth_reading(region.pieces, region.span, readings):
-                trials.append((line, region, turns))
+                with _leaving_out():
+                    views.append(np.rot90(region.crop, turns))
+                    trials.append((line, region, turns))
     # Only now: what is read must not keep others from being read.
     if trials:
-        views = [np.rot90(region.crop, turns) for _, region, turns in trials]
         again = read_long_words(views, recognize(views), recognize, max_length)
         for (line, region, turns), reading in zip(trials, again):
             item = oriented(reading, turns)

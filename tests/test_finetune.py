@@ -64,6 +64,6 @@ def test_the_french_example(tmp_path):
     faces = example.fonts(1)
     if not faces:
         pytest.skip("the example needs an installed font that draws French accents")
-    before, after = example.finetune("tiny", 30, 640, tmp_path / "run", faces)
+    before, after = example.finetune("tiny", 12, 320, tmp_path / "run", faces)
     assert after > before + 15
     assert load_model(tmp_path / "run" / "final").config.charset == example.CHARSET

@@ -127,10 +127,10 @@ def measure(client, address, photos, args):
         attacks = [threads.submit(hostile, address, done, seed, lambda: peak.append(memory())) for seed in seeds]
         try:
             answers = [answer for found in threads.map(honest, range(args.clients)) for answer in found]
+            together = len(answers) / (time.perf_counter() - begin)
         finally:
             done.set()
     todo = len(answers)
-    together = todo / (time.perf_counter() - begin)
     cpu = (number("process_cpu_seconds_total") - cpu) / todo
     seconds = sorted(end - start for _, _, start, end in answers)
     batches, crops = number("clip4str_batch_crops_count") - batches, number("clip4str_batch_crops_sum") - crops
@@ -159,7 +159,9 @@ def measure(client, address, photos, args):
     before, hanging = given_up(), []
     for _ in range(args.hanging):
         hanging.append(socket.create_connection((address.host, address.port)))
-        hanging[-1].sendall(b"POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + bytes(100_000))
+        hanging[-1].sendall(
+            b"POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n" + bytes(100_000)
+        )
     begin, most = time.perf_counter(), 0.0
     while given_up() < before + args.hanging:
         most = max(most, number("clip4str_requests_receiving"))

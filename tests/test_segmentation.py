@@ -83,6 +83,7 @@ def test_without_alternatives_the_likeliest_words_stay():
         ("43", "94", "43.94"),
         ("1", ",234", "1,234"),
         ("$0", "00", "$0.00"),
+        ("$2", ".oo", "$2.00"),
     ],
 )
 def test_numbers_are_not_cut_at_their_points(left, right, joined):

@@ -204,6 +204,8 @@ def _cut_cost(readings: Mapping[Span, Recognition], left: Span, right: Span, bac
         return _CUT_MARK
     if a[-1] in ".," and b[0].isdigit():  # the point may stand on either side of the cut ...
         a, b = a[:-1], a[-1] + b
-    elif joined is not None and joined.text[: len(a)] == a and joined.text[len(a) + 1 :] == b:
-        b = joined.text[len(a)] + b  # ... or be lost by it
+    elif joined is not None and joined.text[: len(a)] == a:
+        rest = joined.text[len(a) :]  # ... or be lost by it, and letters be read for zeros
+        if rest[1:] == b or len(rest) == len(b):
+            b = rest
     return _CUT_NUMBER if a[-1:].isdigit() and _DECIMALS.match(b) else 0.0

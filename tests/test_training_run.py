@@ -118,11 +118,14 @@ def test_a_killed_training_goes_on_to_the_same_curve(settings, tmp_path):
     whole, resumed = curve(tmp_path / "whole"), curve(tmp_path / "killed")
     assert sorted(whole) == list(range(1, 9))
     # The log holds the steps before the kill too (a fast machine may have gone beyond step 8 by then).
-    assert {s: v for s, v in resumed.items() if s <= 8} == whole
+    compared = {s: v for s, v in resumed.items() if s <= 8}
+    assert compared.keys() == whole.keys()
+    np.testing.assert_allclose([compared[s] for s in whole], list(whole.values()), rtol=1e-5)
     if torch.load(reached, weights_only=True)["global_step"] <= 8:
         weights = [load_model(tmp_path / name / "final").state_dict() for name in ("whole", "killed")]
+        # Two processes may add in another order, with another number of threads.
         for name, value in weights[0].items():
-            torch.testing.assert_close(value, weights[1][name], rtol=0, atol=0)
+            torch.testing.assert_close(value, weights[1][name], rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize(("strategy", "steps"), [("ddp", 4), ("fsdp", 3)])

@@ -1,5 +1,10 @@
 import json
+import os
 from pathlib import Path
+
+# Before PyTorch is imported: several test processes, each with as many threads as there are cores, wait for each other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

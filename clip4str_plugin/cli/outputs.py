@@ -16,7 +16,7 @@ from clip4str_plugin.io.whole_files import whole_file
 from clip4str_plugin.io.writers import SUFFIXES, Writer, make_writer
 
 if TYPE_CHECKING:
-    from clip4str_plugin.page import Page
+    from clip4str_plugin.page_content import PageContent
 
 __all__ = ["FileNames", "FolderWriter", "open_output", "open_writer"]
 
@@ -109,7 +109,7 @@ class FolderWriter:
         self._file = ExitStack()
         self._writer: Writer | None = None
 
-    def write(self, page: Page) -> None:
+    def write(self, page: PageContent) -> None:
         """Add a page to the file of its input."""
         place = page.source, page.index if self._format == "page" else 0
         if place != self._place:

@@ -44,7 +44,7 @@ def draw_overlay(page: PageContent) -> np.ndarray:
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     picture = cv2.resize(page.image, size, interpolation=method)
     # Faint, so that the words are found in the picture, and white where they stand.
-    words = np.uint8(255 * (1 - _FAINT) + _FAINT * picture)
+    words = (255 * (1 - _FAINT) + _FAINT * picture).astype(np.uint8)
     for word in page.words:
         cv2.fillPoly(words, [np.rint(word.quad * scale).astype(np.int32)], (255, 255, 255))
     thickness = max(1, round(text_height * scale / 12))

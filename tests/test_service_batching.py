@@ -4,6 +4,8 @@ import time
 import numpy as np
 import pytest
 
+from clip4str_plugin import Reader
+from clip4str_plugin.options import RecognizerOptions
 from clip4str_plugin.reading.recognizer import Recognition
 from clip4str_plugin.service.batching import Batcher, Cancelled, SharedRecognizer
 
@@ -172,3 +174,13 @@ def test_the_embedded_model_reads_the_same_in_company():
     np.testing.assert_allclose(
         [reading.confidence for reading in together], [reading.confidence for reading in alone], atol=1e-4
     )
+
+
+def test_the_kind_of_confidence_is_known_behind_a_batcher():
+    """A limit of confidence means another thing for a mean than for a product."""
+    recorder = Recorder()
+    recorder.options = RecognizerOptions(confidence="mean")
+    batcher = Batcher(recorder)
+    reader = Reader(lambda pages: [], SharedRecognizer(batcher, threading.Event()))
+    assert reader._confidence == "mean"
+    batcher.close()

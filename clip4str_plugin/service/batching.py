@@ -174,6 +174,11 @@ class SharedRecognizer:
         """The configuration of its model, which says among other things how long a text it can return."""
         return getattr(self._batcher.recognizer, "config", None)
 
+    @property
+    def options(self) -> Any:
+        """Its options, which say among other things of what kind its confidences are."""
+        return getattr(self._batcher.recognizer, "options", None)
+
     def __call__(self, crops: Iterable[Any], color: Color = "rgb") -> list[Recognition]:
         """Read all crops, as `clip4str_plugin.Recognizer.__call__` does."""
         return self._batcher.read(list(crops), color, self._cancelled)

@@ -37,7 +37,7 @@ __all__ = [
     "resizes_rows_first",
 ]
 
-OPSET = 18
+OPSET = 20  # the first in which GELU is one operation, not five passes over the numbers
 _LARGE = 1 << 30  # bytes of weights from which on they are stored beside the graph (a graph ends at 2 GiB)
 _CONFIG = (
     "image_size",

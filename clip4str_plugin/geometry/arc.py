@@ -1,22 +1,35 @@
 """Text along a circle or a line, from outlines that follow the letters rather than the text: bumpy, cut, uneven."""
 
+import cmath
 from dataclasses import dataclass
 
 import numpy as np
 
+from clip4str_plugin.geometry.polygons import from_complex, last_ones, next_ones, to_complex
+
 __all__ = ["Arc", "fit_arc"]
 
-# The area within an outline is looked at on a grid of about this many cells.
-_CELLS = 1500
+# Gauss's rule integrates up to the fifth power exactly at these shares of an edge, with these weights.
+_GAUSS_SHARES = np.array([[0.5 - 0.15**0.5], [0.5], [0.5 + 0.15**0.5]])
+_GAUSS_WEIGHTS = np.array([[5.0], [8.0], [5.0]]) / 18
 # A circle with a radius of so many times the extent is a straight line.
 _STRAIGHT = 30.0
-# Profiles of the two sides are taken at so many places along the text.
+# Profiles of the two sides are taken in the middle of so many equal parts of the text, and the sides are given at their
+# ends.
 _PLACES = 48
+_MIDDLES, _ENDS = (np.arange(_PLACES) + 0.5) / _PLACES, np.arange(_PLACES + 1) / _PLACES
+# Powers of both for polynomials of a degree, and the products of each two powers at the middles.
+_POWERS = {degree: np.vander(_MIDDLES, degree + 1) for degree in (1, 2)}
+_PRODUCTS = {degree: np.einsum("pi,pj->pij", powers, powers).reshape(_PLACES, -1) for degree, powers in _POWERS.items()}
+_WANTED = {degree: np.vander(_ENDS, degree + 1) for degree in (1, 2)}
 # Letters within the sides pull less at them than those that stick out.
 _INSIDE = 0.15
-_ROUNDS = 6
+_ROUNDS = 3
 # The circle is found in so many steps at most.
 _STEPS = 4
+# A step this small, in extents, is the last one: the next would be about its square.
+_SETTLED = 0.03
+_DAMPING = 1e-9 * np.eye(5)
 # Sides of text at least this long, in heights, may bend off the circle.
 _BENDING = 3.0
 # No arc goes farther round than this, in radians.
@@ -57,162 +70,180 @@ def fit_arc(outline: np.ndarray) -> Arc | None:
     Returns:
         the sector, or None if the outline does not go along a circle
     """
-    cloud = _cells(outline)
-    if len(cloud) < 8:
+    # Points are complex numbers here, x + iy: their product turns, and their quotient tells the turn.
+    points = to_complex(outline)
+    circle = _taubin(points)
+    if circle is None:
         return None
-    origin = cloud.mean(axis=0)
-    extent = float(np.sqrt(((cloud - origin) ** 2).sum(axis=1).mean())) * 2
-    points = (outline - origin) / extent
-    centre, radius = _taubin((cloud - origin) / extent)
-    fitted = _both_sides(points, centre, radius)
-    if fitted is not None:
-        centre, radius = fitted
+    origin, extent, centre, radius = circle
+    points = (points - origin) / extent
+    centre, radius = _both_sides(points, centre, radius)
     unrolled = _unrolled(points, centre, radius)
     if unrolled is None:
         return None
-    s, d = unrolled
-    profile = _profile(s, d)
+    along, away = unrolled
+    first = float(along.min())
+    length = float(along.max()) - first
+    profile = _profile((along - first) / max(length, 1e-9), away)
     if profile is None:
         return None
-    places, high, low = profile
-    thickness = high - low
-    height, length = float(np.mean(thickness)), float(s.max() - s.min())
-    if height <= 0 or length <= 0:
+    thickness = float(profile.sum()) / _PLACES
+    if thickness <= 0 or length <= 0:
         return None
-    shares = (places - places[0]) / max(places[-1] - places[0], 1e-9)
-    degree = 2 if length >= _BENDING * height else 1
-    upper, lower = _envelope(shares, high, degree), -_envelope(shares, -low, degree)
-    at = np.linspace(s.min(), s.max(), _PLACES + 1)
-    share_at = ((at - places[0]) / max(places[-1] - places[0], 1e-9)).clip(-0.1, 1.1)
-    upper, lower = np.polyval(upper, share_at), np.polyval(lower, share_at)
-    if (upper - lower).min() <= 0.2 * height or radius + lower.min() <= 0:
+    upper, lower = _envelopes(profile, 2 if length >= _BENDING * thickness else 1)
+    lower = -lower
+    across = upper - lower
+    if across.min() <= 0.2 * thickness or radius + lower.min() <= 0:
         return None
-    height = float((upper - lower).mean())
-    angle = at / radius
-
-    def side(distance: np.ndarray) -> np.ndarray:
-        away = (radius + distance)[:, None] * np.stack([np.sin(angle), np.cos(angle)], axis=1)
-        return (away @ _frame(centre) + centre) * extent + origin
-
-    fill = min(1.0, float(np.mean(thickness)) * length / max(float(np.trapezoid(upper - lower, at)), 1e-9))
-    return Arc(side(upper), side(lower), fill, length * extent, height * extent, float(-lower.min() / radius))
+    height = float(across[0] + across[-1] + 2 * across[1:-1].sum()) / (2 * _PLACES)
+    direction = _out(centre) * np.exp(1j / radius * (first + length * _ENDS))
+    top, bottom = ((centre + (radius + side) * direction) * extent + origin for side in (upper, lower))
+    fill = min(1.0, thickness / height)
+    return Arc(
+        from_complex(top), from_complex(bottom), fill, length * extent, height * extent, float(-lower.min() / radius)
+    )
 
 
-def _cells(outline: np.ndarray) -> np.ndarray:
-    """Points spread evenly over the area within an outline, (n, 2)."""
+def _taubin(points: np.ndarray) -> tuple[complex, float, complex, float] | None:
+    """The circle along the area within an outline.
+
+    Args:
+        points: (K,) complex128
+
+    Returns:
+        middle and extent of the area, and, in units of the extent from that middle, the circle's centre and radius;
+        None if there is no area
+    """
     import cv2
 
-    low, high = outline.min(axis=0), outline.max(axis=0)
-    area = abs(cv2.contourArea((outline - low).astype(np.float32)))
-    cell = max(np.sqrt(area / _CELLS), float((high - low).max()) / 250, 1e-6)
-    size = np.ceil((high - low) / cell).astype(int) + 1
-    mask = np.zeros(size[::-1], np.uint8)
-    cv2.fillPoly(mask, [np.rint((outline - low) / cell * 16 - 8).astype(np.int32)], 1, shift=4)
-    y, x = np.nonzero(mask)
-    return np.stack([x + 0.5, y + 0.5], axis=1) * cell + low
-
-
-def _taubin(points: np.ndarray) -> tuple[np.ndarray, float]:
-    """Centre and radius of the circle along points around the origin."""
-    middle = points.mean(axis=0)
-    x, y = (points - middle).T
-    z = x * x + y * y
-    mean = z.mean()
-    scaled = np.stack([(z - mean) / (2 * np.sqrt(mean)), x, y], axis=1)
+    # Integrals of powers over the area are sums over its edges (Green's theorem).
+    corner = complex(points[0])
+    points = points - corner
+    after = next_ones(points)
+    cross = (points.conj() * after).imag
+    area = float(cross.sum()) / 2
+    if area <= 0:
+        return None
+    middle = complex((cross * (points + after)).sum()) / (6 * area)
+    points, after = points - middle, after - middle
+    weight = (points.conj() * after).imag / area * _GAUSS_WEIGHTS
+    z = points + (after - points) * _GAUSS_SHARES
+    square = (z * z.conj()).real
+    # The extent is twice the root of the mean square, so that this is 1/4 below.
+    spread = float((weight * square).sum())
+    if spread <= 0:  # the outline crosses itself
+        return None
+    extent = spread**0.5
+    z, square = z / extent, square / extent**2
+    third, turned = complex((weight * square * z).sum()) / 5, complex((weight * z * z).sum()) / 4
+    moments = np.array(
+        [
+            [float((weight * square * square).sum()) / 6 - 1 / 16, third.real, third.imag],
+            [third.real, 1 / 8 + turned.real / 2, turned.imag / 2],
+            [third.imag, turned.imag / 2, 1 / 8 - turned.real / 2],
+        ]
+    )
     # The smallest of three directions: with 3 x 3 moments, as exact as needed here.
-    vectors = np.linalg.eigh(scaled.T @ scaled / len(points))[1]
-    a, b, c = vectors[:, 0]
-    a = a / (2 * np.sqrt(mean))
+    a, b, c = cv2.eigen(moments)[2][2].tolist()
     if abs(a) < 1 / (2 * _STRAIGHT):
-        a = np.copysign(1 / (2 * _STRAIGHT), a)
-    norm = np.hypot(b, c)
-    if norm < 1e-9:
-        return middle + np.array([_STRAIGHT, 0.0]), _STRAIGHT
-    constant = -mean * a
-    centre = np.array([-b, -c]) / (2 * a)
-    radius = np.sqrt(max(float(centre @ centre) - constant / a, 1e-12))
+        a = 1 / (2 * _STRAIGHT) if a >= 0 else -1 / (2 * _STRAIGHT)
+    centre = complex(b, c) / (-2 * a)
+    radius = (abs(centre) ** 2 + 1 / 4) ** 0.5
     if radius > _STRAIGHT:
-        centre, radius = centre * (_STRAIGHT / np.hypot(*centre)), _STRAIGHT
-    return centre + middle, float(radius)
+        centre, radius = centre * (_STRAIGHT / abs(centre)), _STRAIGHT
+    return middle + corner, extent, centre, radius
 
 
-def _both_sides(points: np.ndarray, centre: np.ndarray, radius: float) -> tuple[np.ndarray, float] | None:
+def _both_sides(points: np.ndarray, centre: complex, radius: float) -> tuple[complex, float]:
     """Centre and middle radius of the ring along whose two sides an outline's points lie, from a first guess.
 
     Both sides share the centre, and their distance may grow along the way. Gauss-Newton steps on the distances.
     """
-    before, after = (np.roll(points, turn, axis=0) - points for turn in (1, -1))
-    reach = np.hypot(*before.T) + np.hypot(*after.T)
+    import cv2
+
+    guess = centre, radius
+    edge = np.abs(next_ones(points) - points)
+    reach = edge + last_ones(edge)
     for _ in range(_STEPS):
         offset = points - centre
-        distance = np.hypot(*offset.T)
+        distance = np.abs(offset)
         away = distance - radius
-        half = float(np.abs(away).mean())
-        side = np.where(away > 0, 1.0, -1.0)
-        on_side = np.abs(away) > 0.4 * half
-        if min(np.count_nonzero(on_side & (away > 0)), np.count_nonzero(on_side & (away <= 0))) < 2:
-            return None
-        along, out = _frame(centre) @ offset.T
+        far = np.abs(away)
+        half = float(far.sum()) / len(points)
+        side, on_side = np.sign(away), far > 0.4 * half
+        if abs(float(side[on_side].sum())) > np.count_nonzero(on_side) - 4:
+            return guess  # fewer than two points on a side
         weight = np.sqrt(np.minimum(reach, 4 * half)) * on_side
-        parts = np.stack([-offset[:, 0] / distance, -offset[:, 1] / distance, -np.ones(len(points)), -side], axis=1)
-        parts = np.concatenate([parts, (-side * np.arctan2(along, out))[:, None]], axis=1) * weight[:, None]
-        # Too flat an arc leaves its centre open: the smallest step keeps it where it is.
-        step = np.linalg.lstsq(parts, -away * weight, rcond=1e-5)[0]
-        centre, radius = centre + step[:2], radius + float(step[2])
+        direction = offset / distance
+        angle = np.angle(direction / _out(centre))
+        parts = np.array([direction.real, direction.imag, np.ones(len(points)), side, side * angle]) * weight
+        # Too flat an arc leaves its centre open: what is added keeps it where it is.
+        step = cv2.solve(parts @ parts.T + _DAMPING, parts @ (away * weight)[:, None], flags=cv2.DECOMP_CHOLESKY)[1]
+        x, y, wider = step[:3, 0].tolist()
+        centre, radius = centre + complex(x, y), radius + wider
         if radius <= 0:
-            return None
+            return guess
         if radius > _STRAIGHT:
-            centre, radius = centre * (_STRAIGHT / max(float(np.hypot(*centre)), 1e-9)), _STRAIGHT
-        if np.abs(step[:3]).max() < 1e-3:
+            centre, radius = centre * (_STRAIGHT / max(abs(centre), 1e-9)), _STRAIGHT
+        if max(abs(x), abs(y), abs(wider)) < _SETTLED:
             break
     return centre, radius
 
 
-def _frame(centre: np.ndarray) -> np.ndarray:
-    """Unit vectors of a circle's clockwise direction and of the way out, where it passes the origin, (2, 2)."""
-    out = -centre / max(float(np.hypot(*centre)), 1e-9)
-    return np.array([[-out[1], out[0]], out])
+def _out(centre: complex) -> complex:
+    """The direction from a circle's centre to the origin, of length 1."""
+    return -centre / max(abs(centre), 1e-9)
 
 
-def _unrolled(points: np.ndarray, centre: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray] | None:
+def _unrolled(points: np.ndarray, centre: complex, radius: float) -> tuple[np.ndarray, np.ndarray] | None:
     """Where points lie along a circle, from its middle, and how far outside of it; None if they go all round."""
-    along, out = _frame(centre) @ (points - centre).T
-    angle = np.arctan2(along, out)
-    steps = np.diff(angle, append=angle[:1])
-    steps = (steps + np.pi) % (2 * np.pi) - np.pi
-    if abs(steps.sum()) > 1:
+    offset = (points - centre) / _out(centre)
+    steps = np.angle(next_ones(offset) / offset)
+    if abs(float(steps.sum())) > 1:
         return None
-    angle = angle[0] + np.concatenate([[0.0], np.cumsum(steps[:-1])])
-    if np.ptp(angle) > _ROUND:
+    angle = cmath.phase(offset[0]) + np.cumsum(steps) - steps
+    least, most = float(angle.min()), float(angle.max())
+    if most - least > _ROUND:
         return None
-    angle -= 2 * np.pi * np.round((angle.max() + angle.min()) / (4 * np.pi))
-    return angle * radius, np.hypot(along, out) - radius
+    angle -= 2 * np.pi * round((least + most) / (4 * np.pi))
+    return angle * radius, np.abs(offset) - radius
 
 
-def _profile(s: np.ndarray, d: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """How far an unrolled outline reaches to both sides of the circle: places along it, highest and lowest there."""
-    places = s.min() + (np.arange(_PLACES) + 0.5) / _PLACES * np.ptp(s)
-    step, rise = np.roll(s, -1) - s, np.roll(d, -1) - d
-    share = (places - s[:, None]) / np.where(step == 0, 1e-9, step)[:, None]
-    crossed = (share >= 0) & (share <= 1)
-    if not crossed.any(axis=0).all():
-        return None
-    at = d[:, None] + share * rise[:, None]
-    high, low = np.where(crossed, at, -np.inf).max(axis=0), np.where(crossed, at, np.inf).min(axis=0)
-    return places, high, low
+def _profile(along: np.ndarray, away: np.ndarray) -> np.ndarray | None:
+    """How far an unrolled outline reaches outwards and inwards from the circle at even places along it.
+
+    Args:
+        along: of its points, 0 to 1, (K,)
+        away: of its points, outwards, (K,)
+
+    Returns:
+        (2, _PLACES); None if the outline does not reach all places
+    """
+    step = next_ones(along) - along
+    share = (_MIDDLES - along[:, None]) / (step + 1e-9 * (step == 0))[:, None]
+    at = away[:, None] + share * (next_ones(away) - away)[:, None]
+    missed = np.where((share >= 0) & (share <= 1), 0.0, np.inf)
+    far = np.array([(at - missed).max(axis=0), -(at + missed).min(axis=0)])
+    return far if np.isfinite(far).all() else None
 
 
-def _envelope(x: np.ndarray, y: np.ndarray, degree: int) -> np.ndarray:
-    """Coefficients of a polynomial over points (highest power first) that all but a few lie under."""
-    powers = np.vander(x, degree + 1)
-    outside = np.ones(len(x), bool)
+def _envelopes(far: np.ndarray, degree: int) -> np.ndarray:
+    """Polynomials along both sides that all but a few of the places lie within, (2, _PLACES + 1).
+
+    Args:
+        far: how far the outline reaches to both sides, (2, _PLACES)
+        degree: of the polynomials, 1 or 2
+    """
+    powers, products, wanted = _POWERS[degree], _PRODUCTS[degree], _WANTED[degree]
+    outside = np.ones(far.shape, bool)
     for _ in range(_ROUNDS):
-        weighted = powers.T * np.where(outside, 1.0, _INSIDE)
-        coefficients = np.linalg.solve(weighted @ powers, weighted @ y)
-        left_over = y - powers @ coefficients
+        weight = _INSIDE + (1 - _INSIDE) * outside
+        normal = (weight @ products).reshape(2, degree + 1, degree + 1)
+        coefficients = np.linalg.solve(normal, ((weight * far) @ powers)[..., None])[..., 0]
+        left_over = far - coefficients @ powers.T
         # Rounding alone puts half of the points of an even side outside.
         before, outside = outside, left_over > 1e-6
         if (before == outside).all():
             break
-    coefficients[-1] += max(0.0, float(np.partition(left_over, -len(x) // 10)[-len(x) // 10]))
-    return coefficients
+    out = np.partition(left_over, -_PLACES // 10)[:, -_PLACES // 10, None]
+    return coefficients @ wanted.T + np.maximum(out, 0.0)

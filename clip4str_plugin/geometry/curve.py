@@ -1,22 +1,18 @@
 """The long sides of curved text: where a polygon's two ends are, and what runs between them."""
 
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clip4str_plugin.geometry.polygons import clockwise, signed_area
+from clip4str_plugin.geometry.polygons import clockwise, next_ones, to_complex
 
-if TYPE_CHECKING:
-    import shapely
-
-__all__ = ["along_arc", "long_sides", "outline_of", "paired_across", "resampled"]
+__all__ = ["along_arc", "long_sides", "outline_of", "paired_across"]
 
 # The outline is sampled at this many places; every fourth may be an end.
-_SAMPLES = 256
+_SAMPLES = 192
 _STEP = 4
 # The distance across the text is taken at this many places between two ends.
-_CROSSINGS = 12
+_CROSSINGS = 10
 # A side of curved text may be this much shorter than the rest of the outline: tight arcs have a short inner side.
 _SHORTEST_SIDE = 0.2
 # Points closer than this to the outline without them, in shares of the text's height, say nothing about its shape.
@@ -28,7 +24,7 @@ _REPAIR_LOSS = 0.1
 # Crossings can be as many as the square of the points; no text takes this many to describe.
 _MOST_REPAIRED = 50
 # Text may run the other way if the distance across it would then be at most this many times larger.
-_AMBIGUOUS = 2.0
+_AMBIGUOUS = 1.5
 # Vectors across the text that differ by less than this share of their length count as parallel.
 _PARALLEL = 0.05
 # Ends that stand less than this off the right angle (radians) count as straight across the text.
@@ -36,6 +32,16 @@ _SLANTED = 0.35
 # Opposite points are moved until they are this straight across the text (radians), in so many rounds at most.
 _SLANT_TOLERANCE = 0.03
 _PAIRING_ROUNDS = 8
+# Hermite's basis: weights of a point, its tangent, the next point and its tangent at eighths of the way, (4, 8).
+_WAY = np.arange(8) / 8
+_HERMITE = np.stack(
+    [
+        (1 + 2 * _WAY) * (1 - _WAY) ** 2,
+        _WAY * (1 - _WAY) ** 2,
+        _WAY**2 * (3 - 2 * _WAY),
+        -(_WAY**2) * (1 - _WAY),
+    ]
+)
 # Corners are looked for this far from the middle of an end, and their turn is taken over arms this long; in heights.
 _REACH = 2.5
 _ARM = 0.35
@@ -52,37 +58,43 @@ def outline_of(points: np.ndarray, flat: float = _FLAT) -> np.ndarray:
         (K', 2) float64, K' <= K; four points if the polygon is nearly a quadrilateral
     """
     import cv2
-    import shapely
 
-    half = np.hypot(*(points - np.roll(points, 1, axis=0)).T).sum() / 2
+    contour = (points - points[0]).astype(np.float32)
+    half, area = cv2.arcLength(contour, closed=True) / 2, cv2.contourArea(contour)
     # A ribbon of length l and height h has half the perimeter l + h and the area l * h.
-    height = (half - max(0.0, half * half - 4 * abs(signed_area(points))) ** 0.5) / 2
-    centre = points.mean(axis=0)
-    reduced = cv2.approxPolyDP((points - centre).astype(np.float32)[:, None], flat * height, closed=True)
-    points = _apart(reduced[:, 0].astype(np.float64), _NOTCH * flat / _FLAT * height) + centre
-    if 4 < len(points) <= _MOST_REPAIRED and not (shape := shapely.Polygon(points)).is_valid:
-        points = _repaired(shape, points)
+    height = (half - max(0.0, half * half - 4 * area) ** 0.5) / 2
+    contour = cv2.approxPolyDP(contour, flat * height, closed=True)[:, 0].astype(np.float64)
+    points = _apart(contour, _NOTCH * flat / _FLAT * height) + points[0]
+    if 4 < len(points) <= _MOST_REPAIRED and _crosses_itself(to_complex(points)):
+        points = _repaired(points)
     return clockwise(points)
 
 
 def _apart(points: np.ndarray, distance: float) -> np.ndarray:
     """The points without those closer than `distance` to the one kept before them."""
-    steps = np.hypot(*(np.roll(points, -1, axis=0) - points).T)
-    if (steps >= distance).all():
+    z = to_complex(points)
+    if np.abs(next_ones(z) - z).min() >= distance:
         return points
     kept = [0]
-    for index in range(1, len(points)):
-        if min(np.hypot(*(points[index] - points[other])) for other in (kept[-1], 0)) >= distance:
+    for index in range(1, len(z)):
+        if min(abs(z[index] - z[other]) for other in (kept[-1], 0)) >= distance:
             kept.append(index)
     return points[kept]
 
 
-def _repaired(shape: "shapely.Polygon", points: np.ndarray) -> np.ndarray:
+def _crosses_itself(z: np.ndarray) -> bool:
+    """Whether two edges of an outline cross, (K,) complex128: the ends of each lie on both sides of the other."""
+    side = ((next_ones(z) - z).conj()[:, None] * (z - z[:, None])).imag
+    parted = side * np.concatenate([side[:, 1:], side[:, :1]], axis=1) < 0
+    return bool((parted & parted.T).any())
+
+
+def _repaired(points: np.ndarray) -> np.ndarray:
     """The outline of the largest part of a crossed polygon; its own points if crossings cut off more than a little."""
     import shapely
 
     try:
-        parts = shapely.get_parts(shapely.make_valid(shape))
+        parts = shapely.get_parts(shapely.make_valid(shapely.Polygon(points)))
     except shapely.errors.GEOSException:
         return points
     polygons = [part for part in parts if part.geom_type == "Polygon"]
@@ -103,40 +115,40 @@ def long_sides(outline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         outline: (K, 2) float64, clockwise, K > 4, as `outline_of` gives it
 
     Returns:
-        both sides, (n, 2) and (m, 2) float64, n and m >= 1, running in the same direction; looking along it, the
+        both sides, (n,) and (m,) complex128, n and m >= 1, running in the same direction; looking along it, the
         second lies to the right of the first
     """
-    closed = np.concatenate([outline, outline[:1]])
-    place = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(closed, axis=0).T))])
-    samples = resampled(closed, place, np.arange(_SAMPLES) * place[-1] / _SAMPLES)
+    z = to_complex(outline)
+    closed = np.concatenate([z, z[:1]])
+    place = _places(closed)
+    samples = np.interp(np.arange(_SAMPLES) * (place[-1] / _SAMPLES), place, closed)
     one_way, other_way = _crossings()
-    z = samples[:, 0] + 1j * samples[:, 1]
-    across = np.abs(z[one_way] - z[other_way])
-    width = across.mean(axis=1)
+    apart = (samples - z[0]).astype(np.complex64)
+    apart = apart[one_way] - apart[other_way]
+    across = np.sqrt(apart.real**2 + apart.imag**2)
+    width = across.sum(axis=1)
 
     pairs = _pairs()
     best = int(width.argmin())
-    # Text hardly longer than high may run the other way: with one end on each of the two sides found.
-    low, high = pairs[best]
-    one_side, other_side = high - low, _SAMPLES - high + low
-    between = np.abs((pairs - low) % _SAMPLES - one_side / 2) < one_side / 2.5
-    beyond = np.abs((pairs - high) % _SAMPLES - other_side / 2) < other_side / 2.5
-    crosswise = (between & beyond[:, ::-1]).any(axis=1)
     candidates = [best]
-    if crosswise.any():
-        other = int(np.where(crosswise, width, np.inf).argmin())
-        if width[other] < _AMBIGUOUS * width[best]:
-            candidates.append(other)
+    # Text hardly longer than high may run the other way: with one end on each of the two sides found.
+    low, high = pairs[best].tolist()
+    rivals = np.flatnonzero(width < _AMBIGUOUS * width[best])
+    half = np.array([high - low, _SAMPLES - high + low]) / 2
+    off_middle = np.abs((pairs[rivals, :, None] - [low, high]) % _SAMPLES - half) < half / 1.25
+    rivals = rivals[(off_middle[:, 0, 0] & off_middle[:, 1, 1]) | (off_middle[:, 1, 0] & off_middle[:, 0, 1])]
+    if len(rivals):
+        candidates.append(int(rivals[width[rivals].argmin()]))
 
     scored = []
     for candidate in candidates:
-        first, second = pairs[candidate] * (place[-1] / _SAMPLES)
+        first, second = (pairs[candidate] * (place[-1] / _SAMPLES)).tolist()
         # Near the ends the outline is the end itself, so the text's height shows a little farther in.
         start, start_score = _corners(closed, place, first, across[candidate, _CROSSINGS // 4])
         end, end_score = _corners(closed, place, second, across[candidate, -_CROSSINGS // 4])
         scored.append((start_score + end_score, start, end))
     _, (start_right, start_left), (end_left, end_right) = max(scored)
-    return _walk(outline, start_left, end_left), _walk(outline, end_right, start_right)[::-1]
+    return _walk(z, start_left, end_left), _walk(z, end_right, start_right)[::-1]
 
 
 def along_arc(side: np.ndarray, shares: np.ndarray) -> np.ndarray:
@@ -146,31 +158,23 @@ def along_arc(side: np.ndarray, shares: np.ndarray) -> np.ndarray:
     (Bessel's), over chord lengths, so that uneven points do no harm.
 
     Args:
-        side: (n, 2) float64, n >= 1
+        side: (n,) complex128, n >= 1
         shares: (m,) from 0 to 1
 
     Returns:
-        (m, 2) float64
+        (m,) complex128
     """
-    chords = np.diff(side, axis=0)
-    length = np.hypot(*chords.T)
     if len(side) > 2:
-        slope = chords / length[:, None]
-        before, after = length[:-1, None], length[1:, None]
+        chords = np.diff(side)
+        length = np.abs(chords)
+        slope, before, after = chords / length, length[:-1], length[1:]
         inner = (slope[:-1] * after + slope[1:] * before) / (before + after)
         tangent = np.concatenate([2 * slope[:1] - inner[:1], inner, 2 * slope[-1:] - inner[-1:]])
-        t = (np.arange(8) / 8)[:, None]
-        scaled = length[:, None, None]
-        pieces = (
-            side[:-1, None] * ((1 + 2 * t) * (1 - t) ** 2)
-            + tangent[:-1, None] * scaled * (t * (1 - t) ** 2)
-            + side[1:, None] * (t * t * (3 - 2 * t))
-            - tangent[1:, None] * scaled * (t * t * (1 - t))
-        )
-        side = np.concatenate([pieces.reshape(-1, 2), side[-1:]])
-        length = np.hypot(*np.diff(side, axis=0).T)
-    place = np.concatenate([[0.0], np.cumsum(length)])
-    return resampled(side, place, shares * place[-1])
+        # Hermite's cubics between neighbours: from one point to the next, with the tangents at both.
+        ends = np.stack([side[:-1], tangent[:-1] * length, side[1:], tangent[1:] * length], axis=1)
+        side = np.concatenate([(ends @ _HERMITE).ravel(), side[-1:]])
+    place = _places(side)
+    return np.interp(shares * place[-1], place, side)
 
 
 def paired_across(top: np.ndarray, bottom: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -182,49 +186,55 @@ def paired_across(top: np.ndarray, bottom: np.ndarray) -> tuple[np.ndarray, np.n
     end's.
 
     Args:
-        top: (n, 2) float64, n > 2, evenly spaced along its side
+        top: (n,) complex128, n > 2, evenly spaced along its side
         bottom: the same for the other side
 
     Returns:
         n points on each side
     """
-    shares = np.linspace(0, 1, len(top))
+    shares = np.arange(len(top)) / (len(top) - 1)
     across, middle = bottom - top, (top + bottom) / 2
-    mean = across.mean(axis=0)
-    if np.hypot(*across.std(axis=0)) < _PARALLEL * np.hypot(*mean):
-        advance = np.maximum.accumulate(np.abs((middle - middle[0]) @ np.array([mean[1], -mean[0]])))
+    mean = complex(across.sum()) / len(across)
+    if float((np.abs(across - mean) ** 2).mean()) ** 0.5 < _PARALLEL * abs(mean):
+        advance = np.maximum.accumulate(np.abs(((middle - middle[0]) * mean.conjugate()).imag))
         place = np.interp(shares * advance[-1], advance, shares)
-        return resampled(top, shares, place), resampled(bottom, shares, place)
+        return np.interp(place, shares, top), np.interp(place, shares, bottom)
 
-    sides, places = np.stack([top, bottom]), np.stack([shares, shares])
-    speeds = np.gradient(sides, shares, axis=1)
+    sides, places = (top, bottom), np.stack([shares, shares])
+    speeds = [_directions(side) * (len(top) - 1) for side in sides]
     for _ in range(_PAIRING_ROUNDS):
-        paired = np.stack([resampled(side, shares, place) for side, place in zip(sides, places)])
-        middle, across = paired.mean(axis=0), paired[1] - paired[0]
-        direction = np.gradient(middle, axis=0)
-        slant = _turn(direction, across) - np.pi / 2
-        ends = np.where(np.abs(slant[[0, -1]]) > _SLANTED, slant[[0, -1]], 0)
-        wanted = ends[0] + (ends[1] - ends[0]) * shares
+        paired = np.stack([np.interp(place, shares, side) for side, place in zip(sides, places)])
+        middle, across = (paired[0] + paired[1]) / 2, paired[1] - paired[0]
+        direction = _directions(middle)
+        # Straight across, to the right of the direction, is a turn by a quarter.
+        slant = np.angle(across * direction.conj() * -1j)
+        start, end = (lean if abs(lean) > _SLANTED else 0.0 for lean in (float(slant[0]), float(slant[-1])))
+        wanted = start + (end - start) * shares
         if np.abs(slant - wanted)[1:-1].max() < _SLANT_TOLERANCE:
             break
         # Newton's step for both points towards the line across the middle; their order on the side is kept.
-        angle = np.arctan2(direction[:, 1], direction[:, 0]) + wanted
-        along = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-        away = ((paired - middle) * along).sum(axis=2)
-        speed = np.stack([resampled(speed, shares, place) for speed, place in zip(speeds, places)])
-        advance = np.maximum((speed * along).sum(axis=2), 0.2 * np.hypot(*speed.T).T + 1e-9)
-        places = np.maximum.accumulate(np.clip(places - np.clip(away / advance, -0.1, 0.1), 0, 1), axis=1)
+        back = np.exp(-1j * (np.angle(direction) + wanted))
+        away = ((paired - middle) * back).real
+        speed = np.stack([np.interp(place, shares, speed) for speed, place in zip(speeds, places)])
+        advance = np.maximum((speed * back).real, 0.2 * np.abs(speed) + 1e-9)
+        places = np.maximum.accumulate((places - (away / advance).clip(-0.1, 0.1)).clip(0, 1), axis=1)
         places[:, [0, -1]] = 0, 1
-        travelled = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(middle, axis=0).T))])
+        travelled = _places(middle)
         even = np.interp(shares * travelled[-1], travelled, shares)
         places = np.stack([np.interp(even, shares, place) for place in places])
-    top, bottom = (resampled(side, shares, place) for side, place in zip(sides, places))
+    top, bottom = (np.interp(place, shares, side) for side, place in zip(sides, places))
     return top, bottom
 
 
-def resampled(line: np.ndarray, place: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Points of a line, (n, 2), at places along it, (m,), where its own points have places, (n,)."""
-    return np.stack([np.interp(wanted, place, line[:, 0]), np.interp(wanted, place, line[:, 1])], axis=1)
+def _directions(line: np.ndarray) -> np.ndarray:
+    """From each point's neighbour before to the one after, halved, (n,) complex128."""
+    steps = line[1:] - line[:-1]
+    return np.concatenate([steps[:1], (steps[:-1] + steps[1:]) / 2, steps[-1:]])
+
+
+def _places(line: np.ndarray) -> np.ndarray:
+    """How far along a line its points lie, (n,) from (n,) complex128."""
+    return np.concatenate([[0.0], np.cumsum(np.abs(np.diff(line)))])
 
 
 def _walk(outline: np.ndarray, first: int, last: int) -> np.ndarray:
@@ -237,7 +247,7 @@ def _corners(closed: np.ndarray, place: np.ndarray, middle: float, height: float
     """The two corners of an end: where the outline turns most, about the text's height apart, around its middle.
 
     Args:
-        closed: the outline with its first point repeated, (K + 1, 2)
+        closed: the outline with its first point repeated, (K + 1,) complex128
         place: how far along the outline each point lies, (K + 1,)
         middle: where along the outline the end was found, perhaps a little off its middle
         height: of the text near this end
@@ -246,22 +256,22 @@ def _corners(closed: np.ndarray, place: np.ndarray, middle: float, height: float
         the point at which the outline, coming along one side, reaches the end, and the one at which it leaves it; and
         how good an end these make
     """
-    around, height = place[-1], max(height, 1e-3)
+    around, height = float(place[-1]), max(float(height), 1e-3)
     offset = (place[:-1] - middle + around / 2) % around - around / 2
-    near = np.flatnonzero(np.abs(offset) <= _REACH * height)
+    order = np.argsort(offset)
+    near = order[np.abs(offset[order]) <= _REACH * height]
     if len(near) < 2:
         near = np.argsort(np.abs(offset))[:2]
-    near = near[np.argsort(offset[near])]
-    here = closed[near]
+        near = near[np.argsort(offset[near])]
+    here, offset = closed[near], offset[near]
     arm = _ARM * height
-    before, after = (resampled(closed, place, (place[near] + step) % around) for step in (-arm, arm))
+    before, after = (np.interp((place[near] + step) % around, place, closed) for step in (-arm, arm))
     turn = np.minimum(_turn(here - before, after - here), np.pi / 2)
-    count = len(place) - 1
-    bend = np.cumsum(np.abs(_turn(here - closed[near - 1 + (near == 0) * count], closed[near + 1] - here)))
+    bend = np.cumsum(np.abs(_turn(here - closed[near - 1 + (near == 0) * (len(place) - 1)], closed[near + 1] - here)))
 
-    first, last = np.triu_indices(len(near), 1)
-    apart = np.abs(np.log(np.maximum(np.hypot(*(here[last] - here[first]).T) / height, 1e-3)))
-    beside = np.abs(offset[near[first]] + offset[near[last]]) / 2 / height
+    first, last = _two_of(len(near))
+    apart = np.abs(np.log(np.maximum(np.abs(here[last] - here[first]) / height, 1e-3)))
+    beside = np.abs(offset[first] + offset[last]) / (2 * height)
     score = turn[first] + turn[last] - apart - beside / 4 - (bend[last - 1] - bend[first])
     best = int(score.argmax())
     return (int(near[first[best]]), int(near[last[best]])), float(score[best])
@@ -269,7 +279,14 @@ def _corners(closed: np.ndarray, place: np.ndarray, middle: float, height: float
 
 def _turn(into: np.ndarray, out: np.ndarray) -> np.ndarray:
     """Angles from one direction to the next, (n,) radians, positive to the right on the screen."""
-    return np.arctan2(into[:, 0] * out[:, 1] - into[:, 1] * out[:, 0], (into * out).sum(axis=1))
+    return np.angle(out * into.conj())
+
+
+@cache
+def _two_of(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs of so many indices, the lower one of each and the higher one."""
+    first, last = np.triu_indices(count, 1)
+    return first, last
 
 
 @cache

@@ -11,10 +11,15 @@ __all__ = [
     "checked_polygon",
     "clockwise",
     "enclose",
+    "from_complex",
+    "last_ones",
+    "minimum_area",
     "minimum_area_rectangle",
+    "next_ones",
     "order_quad",
     "runs_forward",
     "signed_area",
+    "to_complex",
 ]
 
 Start = Literal["any", "top-left"]
@@ -52,10 +57,18 @@ def checked_polygon(polygon: Any) -> np.ndarray:
     if not (np.abs(points) <= _FARTHEST).all():
         raise PolygonError(f"a polygon's coordinates must be finite and within ±{_FARTHEST:.0f} pixels")
     if len(points):
-        points = points[(np.abs(points - np.roll(points, 1, axis=0)) > _SAME).any(axis=1)]
+        points = points[(np.abs(points - last_ones(points)) > _SAME).any(axis=1)]
     if len(points) < 3:
         raise PolygonError(f"a polygon needs at least three distinct points, got {len(points)}")
     return points
+
+
+def minimum_area(points: np.ndarray) -> float:
+    """Area of the smallest rectangle, at any angle, around points, (K, 2), in square pixels."""
+    import cv2
+
+    width, height = cv2.minAreaRect((points - points[0]).astype(np.float32))[1]
+    return width * height
 
 
 def minimum_area_rectangle(points: np.ndarray) -> np.ndarray:
@@ -90,7 +103,27 @@ def enclose(points: np.ndarray, ends: np.ndarray) -> np.ndarray:
 
 def clockwise(points: np.ndarray) -> np.ndarray:
     """The points, reversed if they run anticlockwise on the screen (y downwards); the first one stays first."""
-    return np.roll(points[::-1], 1, axis=0) if signed_area(points) < 0 else points
+    return last_ones(points[::-1]) if signed_area(points) < 0 else points
+
+
+def to_complex(points: np.ndarray) -> np.ndarray:
+    """Points (K, 2) as complex numbers x + iy, (K,): a product with one then turns them."""
+    return np.ascontiguousarray(points, np.float64).view(np.complex128)[:, 0]
+
+
+def from_complex(points: np.ndarray) -> np.ndarray:
+    """Complex numbers (K,) as points, (K, 2) float64."""
+    return points.view(np.float64).reshape(-1, 2)
+
+
+def next_ones(items: np.ndarray) -> np.ndarray:
+    """For each item of a closed row the one after it; like `np.roll(items, -1, axis=0)`, but quick."""
+    return np.concatenate([items[1:], items[:1]])
+
+
+def last_ones(items: np.ndarray) -> np.ndarray:
+    """For each item of a closed row the one before it."""
+    return np.concatenate([items[-1:], items[:-1]])
 
 
 def signed_area(points: np.ndarray) -> float:

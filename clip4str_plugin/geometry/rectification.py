@@ -16,6 +16,8 @@ _REACH = 0.25
 # (columns at the ends also run along upright strokes, and change more); then so much more, in heights, is taken.
 _QUIET_ROW, _QUIET_COLUMN = 0.3, 0.5
 _AIR = 0.05
+# A border that falls together with that of a plate is as busy as one that cuts letters: so many rows within it tell.
+_WITHIN = 2
 # Where nothing near is free of letters, this much is taken.
 _UNCLEAR = 0.08
 # Other views are taken with such margins, in shares of the box and in heights.
@@ -105,7 +107,9 @@ def straighten(image: np.ndarray, polygon: Any, *, start: Start = "any") -> Stra
     Args and errors are those of `rectify`.
     """
     strip = TextStrip.of(polygon, start)
-    strip, crop = _with_air(image, strip) if strip.drawn else (strip, strip.crop(image))
+    crop = strip.crop(image)
+    if strip.drawn and not _free_all_round(crop):
+        strip, crop = _with_air(image, strip, crop)
     return Straightened(crop, strip)
 
 
@@ -145,11 +149,22 @@ def views_in_line(image: np.ndarray, strip: TextStrip) -> list[Straightened]:
     return [Straightened(view.crop(image), view) for view in views]
 
 
-def _with_air(image: np.ndarray, strip: TextStrip) -> tuple[TextStrip, np.ndarray]:
+def _free_all_round(crop: np.ndarray) -> bool:
+    """Whether the ground runs along all four borders of a crop, so that no letters are cut."""
+    if min(crop.shape[:2]) < 4:
+        return True
+    rows, columns = _busy_rows(crop), _busy_columns(crop)
+    ends = slice(_WITHIN + 1), slice(-_WITHIN - 1, None)
+    return all(
+        line[end].min() < quiet for line, quiet in ((rows, _QUIET_ROW), (columns, _QUIET_COLUMN)) for end in ends
+    )
+
+
+def _with_air(image: np.ndarray, strip: TextStrip, crop: np.ndarray) -> tuple[TextStrip, np.ndarray]:
     """The strip with margins that reach to where the ground shows, and its crop."""
     wide_strip = strip.grown(_REACH, _REACH, _REACH, _REACH)
     if strip.height < 4 or not wide_strip.lies_on(*image.shape[1::-1]):
-        return strip, strip.crop(image)
+        return strip, crop
     wide = wide_strip.crop(image)
     # Where the strip's own borders are in the wider crop, in pixels.
     height, width = wide.shape[:2]
@@ -170,8 +185,7 @@ def _margin(busy: np.ndarray, room: int, quiet: float) -> float:
     """How far, in heights, to go beyond a border that lies `room` places within the busyness of rows or columns."""
     if room < 1:
         return 0.0
-    # A border that falls together with that of a plate is as busy as one that cuts letters; the places within it tell.
-    free = np.flatnonzero(busy[room + 2 :: -1] < quiet) - 2
+    free = np.flatnonzero(busy[room + _WITHIN :: -1] < quiet) - _WITHIN
     if not len(free):
         return _UNCLEAR
     return 0.0 if free[0] <= 0 else min(_REACH, float(free[0]) / room * _REACH + _AIR)
@@ -181,29 +195,34 @@ def _busy_rows(crop: np.ndarray) -> np.ndarray:
     """How much rows change along themselves, as shares of what is usual in the middle half of the crop."""
     import cv2
 
-    crop = _small(crop)
-    return _relative(cv2.reduce(cv2.absdiff(crop[:, 1:], crop[:, :-1]), 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F))
+    crop, channels = _small(crop)
+    return _relative(
+        cv2.reduce(cv2.absdiff(crop[:, channels:], crop[:, :-channels]), 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F)
+    )
 
 
 def _busy_columns(crop: np.ndarray) -> np.ndarray:
     """The same of columns."""
     import cv2
 
-    crop = _small(crop)
-    return _relative(cv2.reduce(cv2.absdiff(crop[1:], crop[:-1]), 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F))
+    crop, channels = _small(crop)
+    busy = cv2.reduce(cv2.absdiff(crop[1:], crop[:-1]), 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F)
+    return _relative(cv2.reduce(busy.reshape(-1, channels), 1, cv2.REDUCE_AVG))
 
 
-def _small(crop: np.ndarray) -> np.ndarray:
+def _small(crop: np.ndarray) -> tuple[np.ndarray, int]:
+    """The crop, made small, with the colours of a row's pixels one behind another, (h, w * colours), and how many."""
     import cv2
 
     height, width = crop.shape[:2]
     if height > _LOOKED_AT:
         crop = cv2.resize(crop, (max(4, round(width * _LOOKED_AT / height)), _LOOKED_AT), interpolation=cv2.INTER_AREA)
-    return crop if crop.ndim == 2 else crop[..., :3]
+    crop = crop[..., :3] if crop.ndim == 3 else crop[..., None]
+    return crop.reshape(len(crop), -1), crop.shape[2]
 
 
 def _relative(line: np.ndarray) -> np.ndarray:
-    line = line.mean(axis=2).ravel() if line.ndim == 3 else line.ravel()
+    line = line.ravel()
     quarter = len(line) // 4
     middle = np.sort(line[quarter : len(line) - quarter])
     return line / max(float(middle[len(middle) // 2]), 1.0)

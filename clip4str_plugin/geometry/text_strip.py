@@ -1,21 +1,25 @@
 """Strips of text on a page, straight or curved: their geometry, and their pixels straightened."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any, get_args
 
 import numpy as np
 
 from clip4str_plugin.errors import ImageError, PolygonError
 from clip4str_plugin.geometry.arc import fit_arc
-from clip4str_plugin.geometry.curve import along_arc, long_sides, outline_of, paired_across, resampled
+from clip4str_plugin.geometry.curve import along_arc, long_sides, outline_of, paired_across
 from clip4str_plugin.geometry.polygons import (
     Start,
     checked_polygon,
+    from_complex,
+    minimum_area,
     minimum_area_rectangle,
     order_quad,
     runs_forward,
     signed_area,
+    to_complex,
 )
 
 __all__ = ["CurvedStrip", "StraightStrip", "TextStrip"]
@@ -74,26 +78,27 @@ class TextStrip(ABC):
             raise ValueError(f"start is {start!r}; known are {', '.join(get_args(Start))}")
         points = checked_polygon(polygon)
         top_left = points[0] if start == "top-left" else None
-        outline = points if len(points) == 4 else outline_of(points)
+        fine = points if len(points) == 4 else outline_of(points, _FINE)
+        outline = fine if len(fine) <= 4 else outline_of(fine)
         if len(outline) <= 4:
             strip: TextStrip = _straight(outline, top_left)
         else:
-            strip = replace(_of_outline(points, outline, top_left), drawn=True)
+            strip = _of_outline(fine, outline, top_left)
         if min(strip.size) < 1:
             raise PolygonError("the polygon is thinner than a pixel: {:.2f} x {:.2f}".format(*strip.size))
         return strip
 
-    @property
+    @cached_property
     @abstractmethod
     def size(self) -> tuple[float, float]:
         """Width and height of the straightened text in pixels."""
 
-    @property
+    @cached_property
     def height(self) -> float:
         """Mean distance between top and bottom in pixels."""
-        return float(np.hypot(*(self.bottom - self.top).T).mean())
+        return float(np.abs(to_complex(self.bottom - self.top)).sum()) / len(self.top)
 
-    def end(self, side: Literal[0, 1]) -> tuple[np.ndarray, np.ndarray]:
+    def end(self, side: int) -> tuple[np.ndarray, np.ndarray]:
         """Middle of the left (0) or right (1) end, and the direction of reading there, a unit vector; both (2,)."""
         middle = (self.top + self.bottom) / 2
         # Over half a height, for the very end of a curve is uncertain.
@@ -148,15 +153,16 @@ class TextStrip(ABC):
         if scale < 1:
             smaller = max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale))
             region = cv2.resize(region, smaller, interpolation=cv2.INTER_AREA)
-        map_x = ((x - x0) * (region.shape[1] / (x1 - x0)) - 0.5).astype(np.float32)
-        map_y = ((y - y0) * (region.shape[0] / (y1 - y0)) - 0.5).astype(np.float32)
+        zoom_x, zoom_y = region.shape[1] / (x1 - x0), region.shape[0] / (y1 - y0)
+        map_x = (x * zoom_x - (x0 * zoom_x + 0.5)).astype(np.float32)
+        map_y = (y * zoom_y - (y0 * zoom_y + 0.5)).astype(np.float32)
         crop = cv2.remap(region, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         return crop.reshape(rows, columns, *image.shape[2:])
 
     def lies_on(self, width: int, height: int) -> bool:
         """Whether no point is farther outside of a page of this size than half the height of the text."""
         outline, beyond = np.concatenate([self.top, self.bottom]), self.height / 2
-        return bool((outline >= -beyond).all() and (outline <= (width + beyond, height + beyond)).all())
+        return bool(outline.min() >= -beyond and (outline.max(axis=0) <= (width + beyond, height + beyond)).all())
 
     def _visible(self, width: int, height: int) -> tuple[float, float, float, float]:
         """The part worth cropping on a page of this size: left, upper, right, lower as shares of the strip."""
@@ -176,7 +182,7 @@ class TextStrip(ABC):
 class StraightStrip(TextStrip):
     """Text between four corners, in the perspective they define; `top` and `bottom` have two points each."""
 
-    @property
+    @cached_property
     def size(self) -> tuple[float, float]:
         """The longer of each two opposite sides."""
         along = np.hypot(*np.stack([self.top[1] - self.top[0], self.bottom[1] - self.bottom[0]], axis=1))
@@ -230,29 +236,31 @@ class StraightStrip(TextStrip):
 class CurvedStrip(TextStrip):
     """Text between two curved sides; opposite points are joined by straight lines across the text."""
 
-    @property
+    @cached_property
     def size(self) -> tuple[float, float]:
         """Length of the line in the middle, and the greatest distance across it."""
-        middle = (self.top + self.bottom) / 2
-        across = np.hypot(*(self.bottom - self.top).T)
-        return float(np.hypot(*np.diff(middle, axis=0).T).sum()), float(across.max())
+        top, bottom = to_complex(self.top), to_complex(self.bottom)
+        middle = (top + bottom) / 2
+        return float(np.abs(middle[1:] - middle[:-1]).sum()), float(np.abs(bottom - top).max())
 
     def at(self, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `TextStrip.at`."""
-        shares = np.linspace(0, 1, len(self.top))
-        top_x, top_y, bottom_x, bottom_y = (
-            np.interp(u, shares, column) for side in (self.top, self.bottom) for column in side.T
-        )
-        return top_x + (bottom_x - top_x) * v, top_y + (bottom_y - top_y) * v
+        place = u * (len(self.top) - 1)
+        top, bottom = (np.interp(place, np.arange(len(side)), to_complex(side)) for side in (self.top, self.bottom))
+        across = bottom - top
+        return top.real + across.real * v, top.imag + across.imag * v
 
     def on_page(self, width: int, height: int) -> np.ndarray:
         """See `TextStrip.on_page`."""
         u = np.linspace(0, 1, 4097)
-        x, y = self.at(u[:, None], np.linspace(0, 1, 5)[None])
-        columns = np.flatnonzero(((x > 0) & (y > 0) & (x < width) & (y < height)).any(axis=1))
+        x, y = self.at(u[:, None], np.array([[0, 1]]))
+        # Between one place and the next the strip lies within the rectangle around both.
+        corners = np.stack([x[:-1], x[1:], y[:-1], y[1:]], axis=1).reshape(-1, 2, 4)
+        (left, top), (right, bottom) = corners.min(axis=2).T, corners.max(axis=2).T
+        columns = np.flatnonzero((right > 0) & (bottom > 0) & (left < width) & (top < height))
         if not len(columns):
             return np.empty((0, 2))
-        return np.array([[u[max(columns[0] - 1, 0)], 0], [u[min(columns[-1] + 1, len(u) - 1)], 1]])
+        return np.array([[u[columns[0]], 0], [u[columns[-1] + 1], 1]])
 
     def polygon(self, left: float, right: float) -> np.ndarray:
         """See `TextStrip.polygon`."""
@@ -264,32 +272,30 @@ class CurvedStrip(TextStrip):
 
     def grown(self, left: float, upper: float, right: float, lower: float) -> "CurvedStrip":
         """See `TextStrip.grown`; beyond its ends the text is taken to go straight on."""
-        top, bottom = self.top, self.bottom
+        top, bottom = to_complex(self.top), to_complex(self.bottom)
         across = bottom - top
-        sides = [top - upper * across, bottom + lower * across]
-        for margin, side in ((left, 0), (right, 1)):
-            if margin:
-                step = self.end(side)[1] * (2 * side - 1) * margin * self.height  # type: ignore[arg-type]
-                sides = [np.insert(line, side * len(line), line[-side] + step, axis=0) for line in sides]
-        shares = np.linspace(0, 1, len(top))
-        middle = (sides[0] + sides[1]) / 2
-        place = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(middle, axis=0).T))])
-        top, bottom = (resampled(line, place / place[-1], shares) for line in sides)
+        before, after = (complex(*self.end(side)[1]) * self.height for side in (0, 1))
+        top, bottom = (
+            np.concatenate([line[:1] - left * before, line, line[-1:] + right * after])
+            for line in (top - upper * across, bottom + lower * across)
+        )
+        place = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(top + bottom)))])
+        even = np.arange(len(across)) * (place[-1] / (len(across) - 1))
+        top, bottom = (from_complex(np.interp(even, place, line)) for line in (top, bottom))
         return CurvedStrip(top, bottom, self.drawn)
 
 
-def _of_outline(points: np.ndarray, outline: np.ndarray, top_left: np.ndarray | None) -> TextStrip:
+def _of_outline(fine: np.ndarray, outline: np.ndarray, top_left: np.ndarray | None) -> TextStrip:
     """The simplest strip that explains an outline of more than four points: straight, along a circle, or winding.
 
     Args:
-        points: as given, (K, 2)
-        outline: what `outline_of` makes of them
+        fine: with all points that matter, (K, 2)
+        outline: with those alone that shape it, (K', 2), K' <= K
         top_left: the text's top left corner, (2,), if it is known
     """
     area = abs(signed_area(outline))
-    around = minimum_area_rectangle(outline)
-    straight_fill = area / max(abs(signed_area(around)), 1e-9)
-    arc = fit_arc(outline if len(outline) == len(points) else outline_of(points, _FINE))
+    straight_fill = area / max(minimum_area(outline), 1e-9)
+    arc = fit_arc(fine)
     if arc is not None and (arc.squeeze > _SQUEEZED or arc.fill < straight_fill):
         arc = None
     if arc is not None and arc.fill >= _FILLED:
@@ -301,32 +307,39 @@ def _of_outline(points: np.ndarray, outline: np.ndarray, top_left: np.ndarray | 
     # What hugs one letter or two has no sides to follow: it is seen as it stands, or turned if it is clearly turned.
     box_fill = area / max(float(np.prod(np.ptp(outline, axis=0))), 1e-9)
     if box_fill < _LEVEL * straight_fill:
-        return _straight(around, top_left)
+        return _straight(minimum_area_rectangle(outline), top_left, drawn=True)
     (left, top), (right, bottom) = outline.min(axis=0), outline.max(axis=0)
     box = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
-    return _straight(box, box[0] if top_left is None else top_left)
+    return _straight(box, box[0] if top_left is None else top_left, drawn=True)
 
 
-def _straight(outline: np.ndarray, top_left: np.ndarray | None) -> "StraightStrip":
+def _straight(outline: np.ndarray, top_left: np.ndarray | None, drawn: bool = False) -> "StraightStrip":
     quad = order_quad(outline, top_left)
-    return StraightStrip(quad[:2], quad[:1:-1])
+    return StraightStrip(quad[:2], quad[:1:-1], drawn)
 
 
 def _winding_sides(outline: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Both sides of a ribbon of any bend, paired; None if its height is too uneven for text."""
-    top, bottom = long_sides(outline)
-    length = max(np.hypot(*np.diff(side, axis=0).T).sum() for side in (top, bottom))
-    shares = np.linspace(0, 1, int(np.clip(length / _SPACING, _FEWEST, _MOST)))
-    top, bottom = paired_across(along_arc(top, shares), along_arc(bottom, shares))
-    height = np.hypot(*(bottom - top).T)
+    sides = long_sides(outline)
+    length = max(float(np.abs(np.diff(side)).sum()) for side in sides)
+    count = min(max(int(length / _SPACING), _FEWEST), _MOST)
+    shares = np.arange(count) / (count - 1)
+    top, bottom = paired_across(*(along_arc(side, shares) for side in sides))
+    height = np.abs(bottom - top)
     mean = float(height.mean())
-    travelled = float(np.hypot(*np.diff((top + bottom) / 2, axis=0).T).sum())
+    travelled = float(np.abs(np.diff(top + bottom)).sum()) / 2
     # Text may grow along its way, and vary as in a lens; what is left over are the letters that an outline hugs.
-    powers = np.vander(np.linspace(-1, 1, len(shares)), 3)
-    uneven = height - powers @ np.linalg.lstsq(powers, height, rcond=None)[0]
-    if travelled < _SHORTEST * mean or np.sqrt((uneven**2).mean()) > _UNEVEN * mean:
+    parabolas = _parabolas(count)
+    uneven = height - parabolas @ (parabolas.T @ height)
+    if travelled < _SHORTEST * mean or (uneven**2).mean() ** 0.5 > _UNEVEN * mean:
         return None
-    return top, bottom
+    return from_complex(top), from_complex(bottom)
+
+
+@cache
+def _parabolas(count: int) -> np.ndarray:
+    """An orthonormal basis of the parabolas over so many even places, (count, 3)."""
+    return np.linalg.qr(np.vander(np.linspace(-1, 1, count), 3))[0]
 
 
 def _curved(top: np.ndarray, bottom: np.ndarray, top_left: np.ndarray | None) -> TextStrip:
@@ -339,9 +352,10 @@ def _curved(top: np.ndarray, bottom: np.ndarray, top_left: np.ndarray | None) ->
         forward = runs_forward((top + bottom)[-third - 1] - (top + bottom)[third])
     if not forward:
         top, bottom = bottom[::-1], top[::-1]
-    if max(_sagitta(top), _sagitta(bottom)) <= _NEARLY_STRAIGHT * np.hypot(*(bottom - top).T).mean():
-        return StraightStrip(top[[0, -1]], bottom[[0, -1]])
-    return CurvedStrip(top, bottom)
+    strip = CurvedStrip(np.ascontiguousarray(top), np.ascontiguousarray(bottom), drawn=True)
+    if max(_sagitta(strip.top), _sagitta(strip.bottom)) <= _NEARLY_STRAIGHT * strip.height:
+        return StraightStrip(top[[0, -1]], bottom[[0, -1]], drawn=True)
+    return strip
 
 
 def _span(places: np.ndarray, end: int) -> tuple[int, int]:
@@ -352,8 +366,9 @@ def _span(places: np.ndarray, end: int) -> tuple[int, int]:
 
 def _sagitta(side: np.ndarray) -> float:
     """How far a side's points stray from the straight line between its ends, in pixels."""
-    chord, offset = side[-1] - side[0], side - side[0]
-    return float(np.abs(offset[:, 0] * chord[1] - offset[:, 1] * chord[0]).max() / max(np.hypot(*chord), 1e-9))
+    z = to_complex(side) - complex(*side[0])
+    chord = complex(z[-1])
+    return float(np.abs((z * chord.conjugate()).imag).max() / max(abs(chord), 1e-9))
 
 
 def _check_page(image: np.ndarray) -> None:

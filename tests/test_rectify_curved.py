@@ -108,3 +108,25 @@ def test_upright_strokes_stay_upright_on_a_flag():
     crop = rectify(page, np.concatenate([top, top[::-1] + np.array([0, 44])]))
     middle, low = (crop[round(share * len(crop)), :, 0] < 128 for share in (0.3, 0.7))
     assert np.count_nonzero(middle != low) < 0.08 * crop.shape[1]
+
+
+def test_a_flag_with_margins_keeps_the_pace_of_its_text():
+    x = np.linspace(20, 260, 17)
+    top = np.stack([x, 100 + 25 * np.sin(x / 40)], axis=1)
+    strip = TextStrip.of(np.concatenate([top, top[::-1] + np.array([0, 44])]))
+    assert isinstance(strip, CurvedStrip)
+    margin, (width, _) = 0.3, strip.size
+    grown = strip.grown(margin, 0.2, margin, 0.2)
+    share = np.linspace(0, 1, 9)
+    wider = (share * width + margin * strip.height) / (width + 2 * margin * strip.height)
+    for v, w in ((0, 0.2 / 1.4), (1, 1.2 / 1.4)):
+        before, after = (
+            np.stack(side.at(*place), axis=1) for side, place in ((strip, (share, v)), (grown, (wider, w)))
+        )
+        assert np.abs(before - after).max() < 1
+
+
+@pytest.mark.parametrize("degrees", [30, 60, 200])
+def test_outlines_that_cut_no_letters_get_no_margins(degrees):
+    page, polygon = arc(degrees)
+    np.testing.assert_array_equal(rectify(page, polygon), TextStrip.of(polygon).crop(page))

@@ -274,13 +274,16 @@ class CurvedStrip(TextStrip):
         """See `TextStrip.grown`; beyond its ends the text is taken to go straight on."""
         top, bottom = to_complex(self.top), to_complex(self.bottom)
         across = bottom - top
-        before, after = (complex(*self.end(side)[1]) * self.height for side in (0, 1))
+        before, after = left * self.height, right * self.height
+        first, last = (complex(*self.end(side)[1]) for side in (0, 1))
         top, bottom = (
-            np.concatenate([line[:1] - left * before, line, line[-1:] + right * after])
+            np.concatenate([line[:1] - before * first, line, line[-1:] + after * last])
             for line in (top - upper * across, bottom + lower * across)
         )
-        place = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(top + bottom)))])
-        even = np.arange(len(across)) * (place[-1] / (len(across) - 1))
+        # Between its ends the text keeps its pace, which on a flag is not that of the line in its middle.
+        width, shares = self.size[0], np.arange(len(across)) / (len(across) - 1)
+        place = np.concatenate([[-before], shares * width, [width + after]])
+        even = shares * (before + width + after) - before
         top, bottom = (from_complex(np.interp(even, place, line)) for line in (top, bottom))
         return CurvedStrip(top, bottom, self.drawn)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from functools import partial
 from importlib.util import find_spec
@@ -10,6 +9,9 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
+
+from clip4str_adapters._checks import check_number
+from clip4str_plugin.model.devices import MOST_THREADS, cpu_threads
 
 __all__ = ["PageNetwork", "load_page_network"]
 
@@ -35,7 +37,12 @@ def load_page_network(
         source: the path of an ONNX file; or, where OpenVINO is installed, a graph of its own or what makes one.
         precision: in OpenVINO; "auto" and "bf16" are bfloat16 where the processor has it.
         threads: CPU threads, None for one a core.
+
+    Raises:
+        DetectorError: that is no number of threads.
     """
+    if threads is not None:
+        check_number("threads", threads, 1, MOST_THREADS, whole=True)
     if find_spec("openvino") is None:
         return _InOnnxRuntime(Path(source), threads)
     return _InOpenVino(source, precision, threads)
@@ -106,7 +113,7 @@ class _InOnnxRuntime:
         options = SessionOptions()
         options.log_severity_level = 3
         options.enable_cpu_mem_arena = False  # it would keep the memory of the largest picture
-        options.intra_op_num_threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 0)
+        options.intra_op_num_threads = threads or cpu_threads()
         # Threads that wait for the next page by spinning take the processor from the recognizer.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -58,9 +58,10 @@ def detector(
         DetectorError: there are no such weights, or they are not those of CRAFT.
         HostError: ``torchfree-ocr`` is not installed and no file is given.
     """
+    thresholds = Thresholds(text_threshold, link_threshold, low_text)
     network = load_network(bundled_weights() if arch is None else Path(arch), precision, threads)
     scout: Any = load_detector("rapidocr", threads=threads)
-    return CraftDetector(network, scout, Thresholds(text_threshold, link_threshold, low_text))
+    return CraftDetector(network, scout, thresholds)
 
 
 class _Seen(Protocol):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clip4str_adapters._checks import check_number
 from clip4str_plugin.geometry.polygons import order_quad
 
 __all__ = ["MapWord", "Thresholds", "find_words"]
@@ -36,6 +37,10 @@ class Thresholds:
     link: float = 0.4
     low_text: float = 0.4
     grow: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("text", "link", "low_text"):
+            check_number(name if name == "low_text" else f"{name}_threshold", getattr(self, name), 0, 1)
 
 
 @dataclass(frozen=True, eq=False)

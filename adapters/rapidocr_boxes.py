@@ -7,6 +7,9 @@ from typing import Literal
 
 import numpy as np
 
+from clip4str_adapters._checks import check_number
+from clip4str_plugin.errors import DetectorError
+
 __all__ = ["BoxSettings", "find_boxes"]
 
 # Boxes with a shorter side than this, in points of the map, are noise, and grown ones with one shorter than the second.
@@ -32,6 +35,14 @@ class BoxSettings:
     unclip_ratio: float = 1.6
     use_dilation: bool = True
     score_mode: Literal["fast", "slow"] = "fast"
+
+    def __post_init__(self) -> None:
+        check_number("thresh", self.thresh, 0, 1)
+        check_number("box_thresh", self.box_thresh, 0, 1)
+        check_number("unclip_ratio", self.unclip_ratio, 0, 10)
+        check_number("max_candidates", self.max_candidates, 1, 1_000_000, whole=True)
+        if self.score_mode not in ("fast", "slow"):
+            raise DetectorError(f"score_mode is {self.score_mode!r}; it must be 'fast' or 'slow'")
 
 
 def find_boxes(text_map: np.ndarray, settings: BoxSettings) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clip4str_adapters._checks import check_number
 from clip4str_adapters.rapidocr_boxes import find_boxes
 from clip4str_adapters.rapidocr_network import DetectionNetwork
 from clip4str_plugin.errors import DetectorError
@@ -19,6 +20,8 @@ _STRIDE = 32
 # Regions at the border of the page and pages that are a single line are missed without some margin, so pages flatter
 # than this are padded, as RapidOCR itself does.
 _FLATTEST = 8
+# A page of this side in both directions takes 19 GB.
+_MOST_SIDE = 16_384
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +57,10 @@ class RapidOCRDetector:
     """
 
     def __init__(self, network: DetectionNetwork, min_side: int, max_side: int) -> None:
-        if not 0 < min_side <= max_side:
-            raise DetectorError(f"0 < min_side <= max_side is expected, not min_side={min_side}, max_side={max_side}")
+        check_number("max_side", max_side, 1, _MOST_SIDE, whole=True)
+        check_number("min_side", min_side, 1, _MOST_SIDE, whole=True)
+        if min_side > max_side:
+            raise DetectorError(f"min_side={min_side} is more than max_side={max_side}; a page cannot have both")
         self.network = network
         self.min_side = min_side
         self.max_side = max_side

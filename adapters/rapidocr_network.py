@@ -22,6 +22,10 @@ from clip4str_plugin.plugins import import_host
 __all__ = ["DetectionNetwork", "load_detection_network"]
 
 
+# Settings that would do nothing.
+_SCALED_HERE = ("limit_side_len", "limit_type")
+
+
 @dataclass(frozen=True, eq=False)
 class DetectionNetwork:
     """A network, and what belongs to it.
@@ -56,10 +60,13 @@ def load_detection_network(
         raise DetectorError(f"there is no detection network {arch!r}")
     settings = usual | options
     names = {field.name for field in fields(BoxSettings)}
+    boxes = BoxSettings(**{name: settings[name] for name in names if name in settings})
     path = _bundled(folder, usual) if arch is None else Path(arch) if arch.endswith(".onnx") else None
     if path is not None and set(options) <= names:
         try:
             run = load_page_network(path, precision, threads)
+        except DetectorError:
+            raise
         except Exception as error:
             raise DetectorError(f"the network {path} cannot be loaded: {error}") from error
     else:
@@ -67,7 +74,6 @@ def load_detection_network(
         run = load_page_network(session.model, precision, threads) if with_openvino else session
     levels = np.arange(256, dtype=np.float32)[:, None] * np.float32(1 / 255)
     levels = ((levels - np.array(settings["mean"])) / np.array(settings["std"])).astype(np.float32)
-    boxes = BoxSettings(**{name: settings[name] for name in names if name in settings})
     return DetectionNetwork(run, levels[None], boxes)
 
 
@@ -121,9 +127,12 @@ def _load_by_rapidocr(arch: str | None, threads: int | None, options: dict[str, 
 
 def _check_options(usual: dict[str, Any], options: dict[str, Any]) -> None:
     """Refuse what RapidOCR would pass over: names that are not in its configuration, values of another kind."""
+    names = sorted(set(usual) - set(_SCALED_HERE))
     for name, value in options.items():
         if name not in usual:
-            raise DetectorError(f"RapidOCR's detector has no option {name!r}; it has {', '.join(sorted(usual))}")
+            raise DetectorError(f"RapidOCR's detector has no option {name!r}; it has {', '.join(names)}")
+        if name in _SCALED_HERE:
+            raise DetectorError(f"{name} would do nothing; give min_side and max_side, pages are scaled to them")
         known = usual[name]
         number = isinstance(known, (int, float)) and not isinstance(known, bool)
         if number and (isinstance(value, bool) or not isinstance(value, (int, float))):

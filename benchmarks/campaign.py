@@ -1,7 +1,7 @@
 """An attack on the whole package that anyone can repeat: nothing crashes, hangs, grows, is lost or doubled.
 
     python benchmarks/campaign.py [--files 10000] [--requests 1000] [--checkpoints 200] [--reads 20]
-        [--downloads 20] [--trainings 10] [--seed 0] [--first 0] [--keep FOLDER]
+        [--downloads 20] [--trainings 10] [--jobs 10] [--seed 0] [--first 0] [--keep FOLDER]
 
 Each part runs in a process of its own. The random numbers of an input come from the seed and its own number, so that
 `--files 1 --first 1922` repeats one:
@@ -12,14 +12,15 @@ Each part runs in a process of its own. The random numbers of an input come from
 - checkpoints: mutated configurations and weight files, and pickles that would run code;
 - reads: `clip4str read --output` ended by kill -9 at random moments, each time over a good file;
 - downloads: a download ended so, again and again, until one goes through: the file must be what the server has;
-- trainings: `clip4str train` ended so, then run to its end: the weights must be those of a run that nobody ended.
-
-Jobs of Ray have their own tests, with workers that are killed.
+- trainings: `clip4str train` ended so, then run to its end: the weights must be those of a run that nobody ended;
+- jobs: jobs of Ray ended so, every other time one of their workers in their place, then started again over the same
+  folder: each page must be there once, as a job that nobody ended reads it, and what others put there must stay.
 
 Prints a table; exits with status 1 if anything in it is not as it should be. Crashes are unexpected exceptions, answers
-with status 500 and processes that end; a hang is an input that takes longer than --limit seconds, and does so again at
-a second try (the machine may be busy otherwise). Memory is that of the process and its children: the peak, and what
-stays, over what it was after a tenth of the inputs.
+with status 500 and processes that end. Slow is an input that takes longer than --limit seconds by the clock; it is a
+hang if it does so without the time for which a thread of it waited for a processor that other programs had, and does
+so again at a second try. Memory is that of the process and its children: after a tenth of the inputs (start), at most,
+and what stays, the last two over the first.
 """
 
 import argparse
@@ -69,14 +70,14 @@ class Account:
     """Counts what befalls the inputs of one part, and the memory of a process with its children."""
 
     def __init__(self, total, limit, process=None):
-        self.inputs = self.crashes = self.hangs = self.lost = self.start = self.peak = 0
+        self.inputs = self.crashes = self.slow = self.hangs = self.lost = self.start = self.peak = 0
         self.notes, self.total, self.limit, self.process = [], total, limit, process or os.getpid()
 
     def take(self, name, function, *values, expected=()):
         """Call a function with one input; what it raises beyond the expected is a crash. Return whether all is well."""
         noted = len(self.notes)
         for again in (False, True):
-            begin = time.monotonic()
+            begin, cpu, waits = time.monotonic(), self.processor_seconds(), self.waits()
             try:
                 function(*values)
             except expected:
@@ -87,8 +88,14 @@ class Account:
             seconds = time.monotonic() - begin
             if seconds <= self.limit:
                 break
+            self.slow += not again
+            waited = max((late - waits.get(thread, 0) for thread, late in self.waits().items()), default=0)
+            took = f"{seconds:.1f} s, {self.processor_seconds() - cpu:.1f} of processors, {waited:.1f} waited for one"
+            say(f"{name}: {took}")
+            if seconds - waited <= self.limit:
+                break
             self.hangs += again
-            self.notes += [f"{name}: {seconds:.1f} s"] * again
+            self.notes += [f"{name}: {took}"] * again
         self.inputs += 1
         memory = self.memory()
         self.start = memory if self.inputs <= max(1, self.total // 10) else self.start
@@ -97,19 +104,45 @@ class Account:
 
     def memory(self):
         """Resident megabytes of the process and all below it."""
-        total, processes = 0, [self.process]
-        for process in processes:
+        total = 0
+        for process in [self.process, *below(self.process)]:
             with suppress(OSError, IndexError):  # it may end meanwhile
-                processes += [int(child) for tasks in Path(f"/proc/{process}/task").iterdir()
-                              for child in (tasks / "children").read_text().split()]  # fmt: skip
                 total += int(Path(f"/proc/{process}/statm").read_text().split()[1])
         return total * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    def processor_seconds(self):
+        """Seconds that the process and all below it have computed, those included that have ended."""
+        ticks = 0
+        for process in [self.process, *below(self.process)]:
+            with suppress(OSError):
+                ticks += sum(map(int, Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:15]))
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def waits(self):
+        """Seconds that each of their threads has waited for a processor that others had."""
+        found = {}
+        for process in [self.process, *below(self.process)]:
+            with suppress(OSError):
+                for thread in Path(f"/proc/{process}/task").iterdir():
+                    found[thread.name] = int((thread / "schedstat").read_text().split()[1]) / 1e9
+        return found
 
     def result(self):
         """Sum up."""
         peak, stays = self.peak - self.start, self.memory() - self.start
-        return {"inputs": self.inputs, "crashes": self.crashes, "hangs": self.hangs, "peak MB": round(peak),
-                "stays MB": round(stays), "lost or doubled": self.lost, "notes": self.notes[:20]}  # fmt: skip
+        return {"inputs": self.inputs, "crashes": self.crashes, "slow": self.slow, "hangs": self.hangs,
+                "start MB": round(self.start), "peak MB": round(peak), "stays MB": round(stays),
+                "lost or doubled": self.lost, "notes": self.notes[:20]}  # fmt: skip
+
+
+def below(process):
+    """Give the processes that a process started, and those that they started."""
+    processes = [process]
+    for each in processes:
+        with suppress(OSError):  # it may end meanwhile
+            for task in Path(f"/proc/{each}/task").iterdir():
+                processes += map(int, (task / "children").read_text().split())
+    return processes[1:]
 
 
 def random_of(args, number):
@@ -121,17 +154,18 @@ def files(args, folder):
     from clip4str_plugin import Detections, Reader
     from clip4str_plugin.io.images import PageImage, read_pages
 
-    rng = random_of(args, 0)
+    polygons_of = random_of(args, 0)
 
     def detect(pages):
-        found = [hostile_polygons(rng, page) for page in pages]
+        found = [hostile_polygons(polygons_of, page) for page in pages]
         return [Detections(polygons, np.ones(len(polygons), np.float32)) for polygons in found]
 
     reader, words = Reader(detect, orientation="off", min_confidence=0.0), 0
     seeds, account = good_files(), Account(args.files, args.limit)
 
     def read(path):
-        nonlocal words
+        nonlocal words, polygons_of
+        polygons_of = random.Random(f"{args.seed} {path.name}")  # the same at a second try
         found = list(read_pages(path, max_pixels=2_000_000))
         pixels = [page.pixels for page in found if isinstance(page, PageImage)]
         pages = list(reader.stream(iter(pixels)))
@@ -264,13 +298,19 @@ def checkpoints(args, folder):
     return account.result()
 
 
+def say(what):
+    print(f"    {what}", file=sys.stderr, flush=True)
+
+
 def end(process, seconds):
-    """Kill a process after some seconds, if it is still there; return whether it had ended well before."""
-    with suppress(subprocess.TimeoutExpired):
-        return process.wait(seconds) == 0
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    return False
+    """Kill a process after some seconds, if it is still there."""
+    try:
+        process.wait(seconds)
+        say(f"ended by itself before {seconds:.2f} s")
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        say(f"killed after {seconds:.2f} s")
 
 
 def reads(args, folder):
@@ -370,14 +410,114 @@ def trainings(args, folder):
     return account.result()
 
 
+JOB = """
+import sys
+import numpy as np
+from clip4str_adapters.ray import read_folder
+from clip4str_plugin import Detections
+def whole(pages):
+    sizes = [page.shape[1::-1] for page in pages]
+    return [Detections([np.float32([(0, 0), (w, 0), (w, h), (0, h)])], [0.9]) for w, h in sizes]
+print(read_folder(*sys.argv[1:], detector=whole, min_confidence=0.0), flush=True)
+"""
+CLUSTER = """
+import ray
+context = ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=200_000_000)
+print(context.address_info["gcs_address"], flush=True)
+input()
+"""
+
+
+def jobs(args, folder):
+    account, environment = Account(args.jobs, 10**6), {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    environment["RAY_worker_niceness"] = "0"
+    cluster = subprocess.Popen([sys.executable, "-c", CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               stderr=subprocess.DEVNULL, text=True, cwd=ROOT, env=environment)  # fmt: skip
+    environment["RAY_ADDRESS"] = cluster.stdout.readline().strip()
+    sheets = folder / "sheets"
+    sheets.mkdir()
+    for number in range(60):
+        first, *others = [Image.fromarray(draw_word(f"page{number}", sheet)) for sheet in range(1 + number % 3)]
+        first.save(sheets / f"{number}.tiff", save_all=True, append_images=others)
+    foreign = {"notes.txt": b"mine", "cut.parquet": b"PAR1 and no end"}
+
+    def start(output):
+        command = [sys.executable, "-c", JOB, str(sheets), str(output)]
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL,
+                                stderr=subprocess.DEVNULL)  # fmt: skip
+
+    def finish(output):
+        if status := start(output).wait():
+            raise RuntimeError(f"a job ends with status {status}")
+        return sorted(rows(output))
+
+    def kill(number):
+        output, rng = folder / str(number), random_of(args, number)
+        output.mkdir()
+        for name, content in foreign.items():
+            (output / name).write_bytes(content)
+        job = start(output)
+        if number % 2 == 0:
+            end(job, rng.uniform(0.2, 1.05) * whole)
+        else:
+            begin, pause = time.monotonic(), rng.uniform(0.0, 0.4) * whole
+            while job.poll() is None and not any(map(is_worker, below(cluster.pid))):
+                time.sleep(0.1)
+            with suppress(subprocess.TimeoutExpired):
+                job.wait(pause)
+            if workers := [process for process in below(cluster.pid) if is_worker(process)]:
+                os.kill(victim := rng.choice(workers), signal.SIGKILL)
+                say(f"worker {victim} of {len(workers)} killed after {time.monotonic() - begin:.2f} s")
+            if status := job.wait():
+                raise RuntimeError(f"a job that lost a worker ends with status {status}")
+        written = len(list(output.glob("clip4str-*.parquet")))
+        found = finish(output)
+        say(f"{written} files were there, {len(list(output.glob('clip4str-*.parquet')))} are now")
+        if found != expected:
+            account.lost += 1
+            account.notes.append(f"job {number}: {len(found)} pages, not {len(expected)}, or others")
+        if any((output / name).read_bytes() != content for name, content in foreign.items()):
+            account.lost += 1
+            account.notes.append(f"job {number}: other files are gone")
+        shutil.rmtree(output)
+
+    try:
+        begin = time.monotonic()
+        expected = finish(folder / "whole")
+        whole = time.monotonic() - begin
+        for number in range(args.jobs):
+            account.take(f"job {number}", kill, number)
+    finally:
+        cluster.kill()
+    return account.result()
+
+
+def rows(folder):
+    """Give the pages that the files of a Ray job hold: name, number, error and words."""
+    from pyarrow.parquet import read_table
+
+    for path in folder.glob("clip4str-*.parquet"):
+        for row in read_table(path).to_pylist():
+            words = [word["text"] for word in row["words"] or []]
+            yield Path(row["image"]).name, row["page"], row["error"] or "", words
+
+
+def is_worker(process):
+    """Whether a process is one of Ray's that work for a job; its agents belong to the machine."""
+    with suppress(OSError):
+        name = Path(f"/proc/{process}/cmdline").read_text()
+        return name.startswith("ray::") and "IDLE" not in name and "Agent" not in name
+    return False
+
+
 PARTS = {"files": files, "requests": requests, "checkpoints": checkpoints}
-KILLS = {"reads": reads, "downloads": downloads, "trainings": trainings}
+KILLS = {"reads": reads, "downloads": downloads, "trainings": trainings, "jobs": jobs}
 PARTS |= KILLS
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, count in zip(PARTS, (10_000, 1000, 200, 20, 20, 10)):
+    for name, count in zip(PARTS, (10_000, 1000, 200, 20, 20, 10, 10)):
         parser.add_argument(f"--{name}", type=int, default=count, metavar="N")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, metavar="N", help="number of the first input")
@@ -390,7 +530,7 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             print(json.dumps(PARTS[args.part](args, Path(folder))))
         return 0
-    bad, columns = False, ["inputs", "crashes", "hangs", "peak MB", "stays MB", "lost or doubled"]
+    bad, columns = False, ["inputs", "crashes", "slow", "hangs", "start MB", "peak MB", "stays MB", "lost or doubled"]
     print("| part | " + " | ".join(columns) + " |\n|---" + "|---:" * len(columns) + "|")
     for name in PARTS:
         if count := getattr(args, name):

@@ -122,6 +122,13 @@ def test_split_depends_on_names_alone(photos, tmp_path):
     assert after < before or after == before
 
 
+@pytest.mark.parametrize("other", ["a", "a/b", "."])
+def test_the_parts_of_a_split_lie_side_by_side(photos, tmp_path, other):
+    with pytest.raises(DatasetError, match="lies within"):
+        split(photos, tmp_path / "a", tmp_path / other)
+    assert not (tmp_path / "a").exists()
+
+
 def test_split_of_lmdb_sets_copies(photos, tmp_path):
     pytest.importorskip("lmdb")
     convert(photos, tmp_path / "lmdb", "lmdb")

@@ -294,8 +294,8 @@ def test_senseless_limits(bound, value):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--port", "70000"], "--port 70000 is no port"),
-        (["--queue", "-1"], "queue is -1"),
+        (["--port", "70000"], "70000 is not from 0 to 65535"),
+        (["--queue", "-1"], "-1 is not from 0"),
         (["--max-upload", "much"], "'much' is no whole number such as 25000000 or 25M"),
         (["--timeout", "0"], "timeout is 0.0"),
     ],

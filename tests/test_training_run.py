@@ -232,6 +232,9 @@ def test_checkpoint_of_another_geometry(settings, words, tmp_path):
         ("model.adapter={kind: glue}", "'glue' is unknown"),
         ("optimizer.schedule=zigzag", "unknown schedule"),
         ("run.precision=7-bit", "7-bit"),
+        ("run.accumulate=0", "run.accumulate is 0"),
+        ("run.accelerator=tpu", "run: "),
+        ("data.train={words: -1}", "data.train.words is -1"),
     ],
 )
 def test_wrong_settings(settings, tmp_path, capsys, override, message):
@@ -435,3 +438,9 @@ def test_overrides():
     assert (config.run.steps, config.model.config["dropout"], config.optimizer.lr) == (5, 0.0, 1e-3)
     assert config.model.config["embed_dim"] == 192
     assert dataclasses.asdict(config)["data"]["train"] == {"a": 2}
+
+
+def test_an_override_of_an_empty_section(tmp_path):
+    (tmp_path / "c.yaml").write_text("run:\nmodel: {start: tiny}\n")
+    config = load_config(tmp_path / "c.yaml", ["run.steps=5", "model.config.refine_iters=2"])
+    assert (config.run.steps, config.model.config) == (5, {"refine_iters": 2})

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from clip4str_plugin.cli import main
+from clip4str_plugin.cli.outputs import FileNames
 from clip4str_plugin.io.whole_files import whole_file
 from clip4str_plugin.io.writers.csv_table import CsvWriter
 
@@ -100,3 +101,15 @@ def test_cells_are_no_formulas():
     (_, row) = csv.reader(io.StringIO(stream.getvalue().decode()))
     assert row[0] == "'@evil.png"
     assert row[-1].startswith("'=cmd")
+
+
+def test_no_input_is_replaced(tmp_path):
+    (tmp_path / "scans").mkdir()
+    for name in ("a.pdf", "a.ocr.pdf"):
+        (tmp_path / "scans" / name).write_bytes(b"mine")
+    (tmp_path / "link").symlink_to(tmp_path / "scans")
+    taken = {str(path.resolve()) for path in (tmp_path / "scans").iterdir()}
+    names = FileNames(tmp_path / "link", ".ocr.pdf", taken)
+    assert names.name("scans/a.pdf") == tmp_path / "link" / "a-2.ocr.pdf"
+    assert main(["read", str(tmp_path / "scans"), "--format", "pdf", "--output", str(tmp_path / "link" / "a.pdf")]) == 2
+    assert all((tmp_path / "scans" / name).read_bytes() == b"mine" for name in ("a.pdf", "a.ocr.pdf"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from clip4str_plugin.cli import options
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from clip4str_plugin.evaluation.attention import AttentionMaps
 
 __all__ = ["add_arguments", "run"]
+
+# A word of 25 letters and its end take 700 MB then, in two rows.
+_MOST_HEIGHT = 1024
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--refine-iters", type=options.not_negative, metavar="N", help="number of refinements (default: the model's)"
     )
     parser.add_argument(
-        "--height", type=options.positive, default=96, metavar="N", help="height of a crop in the picture (default: 96)"
+        "--height",
+        type=partial(options.whole, least=8, most=_MOST_HEIGHT),
+        default=96,
+        metavar="N",
+        help="height of a crop in the picture (default: 96)",
     )
     parser.add_argument("--branch", choices=["both", "visual", "cross"], default="both", help="(default: %(default)s)")
     parser.set_defaults(precision="fp32")
@@ -46,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
     from clip4str_plugin.evaluation.attention import attention_maps, draw_attention
     from clip4str_plugin.io.images import Unreadable
 
-    model = options.build_recognizer(args, pytorch=True).model
+    changes = {} if args.refine_iters is None else {"refine_iters": args.refine_iters}
+    model = options.build_recognizer(args, changes, pytorch=True).model
     if args.branch == "cross" and not model.config.cross_branch:
         raise UsageError("the model has the visual branch alone")
     folder = Path(args.output)
@@ -54,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
     def look(crops: Iterator[np.ndarray]) -> Iterator[tuple[list[AttentionMaps], Image.Image]]:
         for crop in crops:
-            maps = attention_maps(model, crop, refine_iters=args.refine_iters)
+            maps = attention_maps(model, crop)
             maps = [m for m in maps if args.branch in ("both", m.branch)]
             yield maps, draw_attention(crop, maps, args.height)
 

@@ -131,11 +131,12 @@ def run(args: argparse.Namespace) -> int:
     ours = [Contestant("clip4str", args.model, precision, **own) for precision in dict.fromkeys(args.precision)]
     peers = [_peer(name, common) for name in args.peers]
     crops = _crops(args.crops, args.count)
+    pages = _pages(args.pages) if args.pages else []  # what cannot be read is said before anything is measured
     report: dict[str, Any] = {"machine": machine(args.threads, args.device)}
     report["crops"] = [asdict(r) for r in measure([*ours, *peers], crops, args.rounds)]
-    if args.pages:
+    if pages:
         readers = [Contestant(**{**asdict(c), "pages": True}) for c in (*ours, Contestant("rapidocr", **common))]
-        report["pages"] = [asdict(r) for r in measure(readers, _pages(args.pages), args.rounds)]
+        report["pages"] = [asdict(r) for r in measure(readers, pages, args.rounds)]
     print(json.dumps(report, indent=1) if args.format == "json" else _table(report))
     return 0
 
@@ -163,10 +164,16 @@ def _crops(path: str | None, count: int) -> list[np.ndarray]:
 
 
 def _pages(paths: Sequence[str]) -> list[np.ndarray]:
-    from clip4str_plugin.io.images import PageImage, find_files, read_pages
+    from clip4str_plugin.errors import ImageError
+    from clip4str_plugin.io.images import Unreadable, find_files, read_pages
 
-    found = (page for path in find_files(paths) if isinstance(path, str) for page in read_pages(path))
-    return [page.pixels for page in found if isinstance(page, PageImage)]
+    found = []
+    for path in find_files(paths):
+        for page in [path] if isinstance(path, Unreadable) else read_pages(path):
+            if isinstance(page, Unreadable):
+                raise ImageError(page.error)
+            found.append(page.pixels)
+    return found
 
 
 # ---- measuring ----------------------------------------------------------------------------------------

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
+from functools import partial
 
-from clip4str_plugin.cli.options import add_hub_argument, positive
+from clip4str_plugin.cli import UsageError
+from clip4str_plugin.cli.options import add_hub_argument, not_negative, positive, whole
 
 __all__ = ["add_arguments", "run"]
 
@@ -18,7 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("paths", nargs="+", metavar="PATH", help="folder with labels.tsv, or with LMDB sets below")
     check.add_argument("--charset", metavar="TEXT", help="characters of the labels (default: the 94 of ASCII)")
     check.add_argument(
-        "--max-length", type=int, default=25, metavar="N", help="longest label in characters (default: %(default)s)"
+        "--max-length",
+        type=positive,
+        default=25,
+        metavar="N",
+        help="longest label in characters (default: %(default)s)",
     )
     check.add_argument(
         "--against",
@@ -57,15 +63,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parts = actions.add_parser("parts", help="cut words between letters to get more training crops")
     parts.add_argument("source", metavar="SET", help="folder with labels.tsv, or with LMDB sets below")
     parts.add_argument("target", metavar="TARGET", help="new folder")
-    parts.add_argument("--count", type=positive, default=3, metavar="N", help="parts per word (default: %(default)s)")
-    parts.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
+    parts.add_argument(
+        "--count", type=partial(whole, most=1000), default=3, metavar="N", help="parts per word (default: %(default)s)"
+    )
+    parts.add_argument("--seed", type=not_negative, default=0, metavar="N", help="random seed (default: %(default)s)")
     render = actions.add_parser("render", help="write a set of rendered words like those that trainings use")
     render.add_argument("target", metavar="TARGET", help="new folder")
     render.add_argument(
         "--count", type=positive, default=1000, metavar="N", help="number of words (default: %(default)s)"
     )
     render.add_argument(
-        "--seed", type=int, default=0, help="random seed; the same seed gives the same words (default: %(default)s)"
+        "--seed",
+        type=not_negative,
+        default=0,
+        metavar="N",
+        help="random seed; the same seed gives the same words (default: %(default)s)",
     )
 
 
@@ -126,6 +138,8 @@ def run(args: argparse.Namespace) -> int:
         shown += [f"  {problem}" for problem in report.unreadable[:10]]
         return "\n  ".join(shown)
 
+    if args.charset == "":
+        raise UsageError("--charset is empty: name the characters of the labels, or leave it out")
     reports = [check_dataset(path, args.charset or CHARSET_94, args.max_length, args.against) for path in args.paths]
     print(
         json.dumps([asdict(r) for r in reports], ensure_ascii=False)

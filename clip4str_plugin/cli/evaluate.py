@@ -83,8 +83,7 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate; 1 if something could not be read, else 0."""
     if args.ablate is not None and (args.errors or args.plots):
         raise UsageError("--ablate goes neither with --errors nor with --plots: evaluate the variant of interest alone")
-    if args.plots:
-        import_host("matplotlib", "plots")  # rather than after everything was read
+    _check_outputs(args)  # rather than after everything was read
     sets = _open(args.paths)
     # The published tests reduce the captions to the charset of the test as well, which changes the readings.
     recognizer = options.build_recognizer(args, {"caption_charset": evaluation.CHARSETS[args.protocol]})
@@ -93,6 +92,29 @@ def run(args: argparse.Namespace) -> int:
     else:
         _evaluate(args, recognizer, sets)
     return int(len(sets) < len(args.paths))
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Refuse what could not be written in the end.
+
+    Raises:
+        UsageError: a file cannot be made, or a folder.
+        HostError: charts need a package that is missing.
+    """
+    for path in filter(None, (args.results, args.errors)):
+        if os.path.isdir(path):
+            raise UsageError(f"{path} is a folder; name a file")
+    try:
+        for path in filter(None, (args.results, args.errors)):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            if not os.access(path if os.path.exists(path) else Path(path).parent, os.W_OK):
+                raise UsageError(f"{path} cannot be written: it is write-protected")
+        if args.plots:
+            Path(args.plots).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{error.filename} cannot be made: {error.strerror}") from None
+    if args.plots:
+        import_host("matplotlib", "plots")
 
 
 def evaluate_sets(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
-from clip4str_plugin.cli.options import add_hub_argument
+from clip4str_plugin.cli.options import add_hub_argument, not_negative
 
 __all__ = ["add_arguments", "run"]
 
@@ -23,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "read without PyTorch; onnxtr: one graph for OnnxTR; torch: torch.export programs (default: %(default)s)",
     )
     parser.add_argument("--half", action="store_true", help="reader only: store the weights in float16")
-    parser.add_argument("--refine-iters", type=int, metavar="N", help="number of refinements (default: the model's)")
+    parser.add_argument(
+        "--refine-iters", type=not_negative, metavar="N", help="number of refinements (default: the model's)"
+    )
     parser.add_argument(
         "--branch",
         choices=["cross", "visual"],
@@ -42,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--branch goes with --format onnxtr")
     if args.half and args.format != "reader":
         raise UsageError("--half goes with --format reader")
+    _check_output(args)
     changes = {} if args.refine_iters is None else {"refine_iters": args.refine_iters}
     model = load_model(args.model, allow_hub=args.allow_hub, **changes)
     if args.format == "onnxtr":
@@ -52,3 +56,20 @@ def run(args: argparse.Namespace) -> int:
         written = {"onnx": export.export_onnx, "torch": export.export_torch}[args.format](model, args.output)
     print(f"written: {written}", file=sys.stderr)
     return 0
+
+
+def _check_output(args: argparse.Namespace) -> None:
+    """Refuse, before anything is computed, what cannot be written or would replace the model.
+
+    Raises:
+        UsageError: it is a file and not a folder, a folder and not a file, or where the model is.
+    """
+    from clip4str_plugin.cli import UsageError
+
+    output, model = Path(args.output).resolve(), Path(args.model).resolve()
+    if args.format == "onnxtr" and output.is_dir():
+        raise UsageError(f"{args.output} is a folder; name a file")
+    if args.format != "onnxtr" and output.exists() and not output.is_dir():
+        raise UsageError(f"{args.output} is a file; name a folder")
+    if model.exists() and output in (model, model.parent):
+        raise UsageError(f"{args.output} holds the model that is exported; name another place")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from clip4str_plugin.cli import UsageError
 from clip4str_plugin.errors import Clip4StrError
+from clip4str_plugin.model.devices import MOST_THREADS
 from clip4str_plugin.options import Precision, RecognizerOptions
 
 if TYPE_CHECKING:
@@ -29,33 +30,37 @@ __all__ = [
     "not_negative",
     "positive",
     "threads",
+    "whole",
 ]
 
-MOST_THREADS = 1024
+# Whatever is counted, more than this is a slip, and libraries fail with numbers of more than 64 bits.
+_MOST = 10**12
+
+
+def whole(text: str, least: int = 1, most: int = _MOST) -> int:
+    """Parse a whole number within bounds; for ``type=`` of argparse."""
+    try:
+        value = int(text.replace("_", ""))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number") from None
+    if not least <= value <= most:
+        raise argparse.ArgumentTypeError(f"{value} is not from {least} to {most}")
+    return value
 
 
 def positive(text: str) -> int:
     """Parse a whole number of at least 1; for ``type=`` of argparse."""
-    value = int(text.replace("_", ""))
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
-    return value
+    return whole(text)
 
 
 def threads(text: str) -> int:
-    """Parse a number of threads; libraries fail with far more threads than any processor has."""
-    value = positive(text)
-    if value > MOST_THREADS:
-        raise argparse.ArgumentTypeError(f"{value} is more than {MOST_THREADS}")
-    return value
+    """Parse a number of threads; for ``type=`` of argparse."""
+    return whole(text, most=MOST_THREADS)
 
 
 def not_negative(text: str) -> int:
     """Parse a whole number of at least 0; for ``type=`` of argparse."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{value} is not at least 0")
-    return value
+    return whole(text, least=0)
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
@@ -251,5 +256,5 @@ def _parameters(detector: str) -> set[str]:
 def _value(text: str) -> Any:
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, MemoryError, RecursionError):  # the last two: nested too deeply
         return {"true": True, "false": False, "none": None}.get(text.lower(), text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -18,7 +18,13 @@ from clip4str_plugin.io.writers import SUFFIXES, Writer, make_writer
 if TYPE_CHECKING:
     from clip4str_plugin.page_content import PageContent
 
-__all__ = ["FileNames", "FolderWriter", "open_output", "open_writer"]
+__all__ = ["FileNames", "FolderWriter", "inputs", "open_output", "open_writer"]
+
+
+def inputs(args: argparse.Namespace) -> frozenset[str]:
+    """Return the real paths of all files that are read, which nothing written may replace."""
+    files = find_files(args.paths, recursive=args.recursive)
+    return frozenset(os.path.realpath(path) for path in files if isinstance(path, str) and "\0" not in path)
 
 
 @contextmanager
@@ -33,8 +39,7 @@ def open_output(args: argparse.Namespace) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    if any(os.path.exists(path) and os.path.exists(args.output) and os.path.samefile(path, args.output)
-           for path in args.paths):  # fmt: skip
+    if os.path.realpath(args.output) in inputs(args):
         raise UsageError(f"{args.output} is an input as well; name another file for the output")
     with ExitStack() as stack:
         try:
@@ -52,7 +57,7 @@ def open_writer(args: argparse.Namespace) -> Iterator[Writer]:
         UsageError: the output cannot be written.
     """
     if args.output is not None and (os.path.isdir(args.output) or args.output.endswith(("/", os.sep))):
-        with FolderWriter(args.output, args.format) as folder:
+        with FolderWriter(args.output, args.format, inputs(args)) as folder:
             yield folder
         return
     if args.format == "page" and len(files := list(find_files(args.paths, recursive=args.recursive))) > 1:
@@ -71,14 +76,16 @@ class FileNames:
     Args:
         folder: created if missing.
         suffix: of the files.
+        taken: real paths that are not given.
 
     Raises:
         UsageError: the folder cannot be created.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], suffix: str) -> None:
+    def __init__(self, folder: str | os.PathLike[str], suffix: str, taken: Collection[str] = ()) -> None:
         self.folder = Path(folder)
         self._suffix = suffix
+        self._taken = taken
         self._given: set[str] = set()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -89,10 +96,13 @@ class FileNames:
         """Return a file for an input, or for a page of it that is not the first."""
         stem = Path(source).stem + (f"-{index + 1}" if index else "")
         name, count = stem, 1
-        while name in self._given:
+        while name in self._given or os.path.realpath(self._path(name)) in self._taken:
             count += 1
             name = f"{stem}-{count}"
         self._given.add(name)
+        return self._path(name)
+
+    def _path(self, name: str) -> Path:
         return self.folder / f"{name}{self._suffix}"
 
 
@@ -102,8 +112,8 @@ class FolderWriter:
     A file appears when it is whole.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], format: str) -> None:
-        self._names = FileNames(folder, SUFFIXES[format])
+    def __init__(self, folder: str | os.PathLike[str], format: str, taken: Collection[str] = ()) -> None:
+        self._names = FileNames(folder, SUFFIXES[format], taken)
         self._format = format
         self._place: tuple[str, int | None] | None = None
         self._file = ExitStack()

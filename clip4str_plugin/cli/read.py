@@ -54,14 +54,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Read everything; 1 if something could not be read, else 0."""
     from clip4str_plugin.cli.inputs import process, remark, report
-    from clip4str_plugin.cli.outputs import FileNames, open_writer
+    from clip4str_plugin.cli.outputs import FileNames, inputs, open_writer
     from clip4str_plugin.reading.origins import place
 
     if args.format == "page" and args.output is None and len(args.paths) > 1:
         raise UsageError("PAGE XML holds one page a file; name a folder with --output")
     if not 0 <= args.min_confidence <= 1:
         raise UsageError(f"--min-confidence {args.min_confidence}: must lie between 0 and 1")
-    overlays = FileNames(args.overlay, ".overlay.jpg") if args.overlay else None
+    overlays = FileNames(args.overlay, ".overlay.jpg", inputs(args)) if args.overlay else None
     failed = False
     pages = words = left_out = 0
     with open_writer(args) as writer:  # what cannot be written is known before anything is loaded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 from clip4str_plugin.cli import UsageError, options
 
@@ -26,7 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="host name under which browsers may reach the service, for example that of a proxy; may be repeated, * "
         "allows any (localhost, this machine's name and IP addresses always work)",
     )
-    group.add_argument("--port", type=int, default=8000, metavar="N", help="0 picks a free one (default: %(default)s)")
+    group.add_argument(
+        "--port",
+        type=partial(options.whole, least=0, most=65535),
+        default=8000,
+        metavar="N",
+        help="0 picks a free one (default: %(default)s)",
+    )
     group.add_argument(
         "--max-upload",
         type=_size,
@@ -50,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--queue",
-        type=int,
+        type=options.not_negative,
         default=16,
         metavar="N",
         help="requests that may wait; further ones get status 429 (default: 16)",
@@ -96,8 +103,6 @@ def run(args: argparse.Namespace) -> int:
         )
     except ValueError as error:
         raise UsageError(str(error)) from None
-    if not 0 <= args.port <= 65535:
-        raise UsageError(f"--port {args.port} is no port; give a number from 0 to 65535")
     # Before the models are loaded: an address that is taken should not take seconds to say so.
     with bind(args.host, args.port) as listener:
         app = create_app(
@@ -119,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
 def _size(text: str) -> int:
     """Parse a whole number, possibly with a K or an M behind it; for ``type=`` of argparse."""
     factor = {"K": 1000, "M": 1_000_000}.get(text[-1:].upper(), 1)
-    try:
-        return options.positive(text[:-1] if factor > 1 else text) * factor
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number such as 25000000 or 25M") from None
+    number = text[:-1] if factor > 1 else text
+    if not number.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number such as 25000000 or 25M")
+    return options.whole(number) * factor

@@ -176,6 +176,9 @@ def split(
             a name, or a part would be empty.
     """
     source, targets = Path(source), [Path(train), Path(held_out)]
+    for one, other in (targets, targets[::-1]):
+        if one.resolve().is_relative_to(other.resolve()):
+            raise DatasetError(f"{one}: is {other} or lies within it; name two folders side by side")
     if part < 2:
         raise DatasetError(f"part {part}: has to be at least 2, one part-th of the set is held out")
     try:
@@ -301,8 +304,17 @@ class _LmdbWriter:
             import lmdb
         except ImportError as error:
             raise DatasetError(f"{target}: writing LMDB sets needs the package lmdb: pip install lmdb") from error
-        self._environment = lmdb.open(str(target), map_size=_MAP_SIZE)
+        self._target, self._error = target, lmdb.Error
         self._waiting: list[tuple[bytes, bytes]] = []
+        with self._refusals():
+            self._environment = lmdb.open(str(target), map_size=_MAP_SIZE)
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except self._error as error:  # no space, or not so much address space
+            raise DatasetError(f"{self._target}: cannot be written ({error})") from None
 
     def add(self, number: int, image: bytes, text: str) -> None:
         self._waiting += [(b"image-%09d" % number, image), (b"label-%09d" % number, text.encode())]
@@ -310,7 +322,7 @@ class _LmdbWriter:
             self._flush()
 
     def _flush(self) -> None:
-        with self._environment.begin(write=True) as transaction:
+        with self._refusals(), self._environment.begin(write=True) as transaction:
             for key, value in self._waiting:
                 transaction.put(key, value)
         self._waiting.clear()

@@ -79,7 +79,7 @@ def _limit_memory(more: int) -> None:
 
         limit = (_memory()[0] or _MOST_BYTES) + more
         resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
-    except (ImportError, OSError, ValueError):
+    except (ImportError, OSError, OverflowError, ValueError):
         pass
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import re
 import struct
@@ -129,6 +130,8 @@ def _locate(source: str | Path) -> Path:
 def save_pretrained(model: CLIP4STR, folder: str | Path, *, half: bool = False, name: str | None = None) -> None:
     """Write ``model.safetensors`` and ``config.json``, which ``load_model`` reads back.
 
+    Either file takes the place of an older one when it is whole.
+
     Args:
         model: any CLIP4STR.
         folder: created if missing.
@@ -142,9 +145,14 @@ def save_pretrained(model: CLIP4STR, folder: str | Path, *, half: bool = False, 
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     if half:
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
-    save_file(state, folder / f"{name or 'model'}.safetensors")
+    weights, config = folder / f"{name or 'model'}.safetensors", folder / f"{name or 'config'}.json"
+    part = folder / f".{weights.name}.part"
+    save_file(state, part)
+    os.replace(part, weights)
     text = json.dumps(model.config.to_dict(), indent=1, ensure_ascii=False)
-    (folder / f"{name or 'config'}.json").write_text(text + "\n", encoding="utf-8")
+    part = folder / f".{config.name}.part"
+    part.write_text(text + "\n", encoding="utf-8")
+    os.replace(part, config)
 
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], CLIP4STRConfig]:

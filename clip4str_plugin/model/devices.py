@@ -7,7 +7,10 @@ import os
 import sys
 from functools import cache
 
-__all__ = ["pick_device"]
+__all__ = ["MOST_THREADS", "cpu_threads", "pick_device"]
+
+MOST_THREADS = 1024
+"""Libraries fail with far more threads than any processor has."""
 
 
 def pick_device(name: str = "auto") -> str:
@@ -30,10 +33,20 @@ def pick_device(name: str = "auto") -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=name)
+        if torch.empty(0, device=name).is_meta:
+            raise RuntimeError("it holds no numbers")
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"the device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
     return name
+
+
+def cpu_threads() -> int:
+    """Return the number of threads that ``OMP_NUM_THREADS`` asks for, 0 if it leaves that open.
+
+    OpenMP takes a list as well, whose first number is that of the outermost loops; what is no number it passes over.
+    """
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return min(int(first), MOST_THREADS) if first.isascii() and first.isdigit() else 0
 
 
 @cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clip4str_plugin.model.config import CLIP4STRConfig
+from clip4str_plugin.model.devices import cpu_threads
 from clip4str_plugin.model.preprocess import Color, resize_all
 from clip4str_plugin.weights import EMBEDDED, embedded_folder
 
@@ -62,7 +62,7 @@ class GraphBackend:
 
         session_options = onnxruntime.SessionOptions()
         # As PyTorch does: the number of threads that the user wants to give to computing, else one a core.
-        session_options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)
+        session_options.intra_op_num_threads = cpu_threads()
         # Threads that spin between two graphs take the processor from the detector, which works at the same time.
         session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         session_options.log_severity_level = 3

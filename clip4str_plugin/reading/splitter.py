@@ -1,11 +1,11 @@
 """A small network that tells, column by column, whether a line crop shows a word or the blank between two."""
 
-import os
 from functools import cache
 from typing import Any
 
 import numpy as np
 
+from clip4str_plugin.model.devices import cpu_threads
 from clip4str_plugin.weights import SPLITTER
 
 __all__ = ["HEIGHT", "STRIDE", "splitter_answers", "to_strip"]
@@ -55,6 +55,6 @@ def _session() -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)
+    options.intra_op_num_threads = cpu_threads()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(SPLITTER, options, providers=["CPUExecutionProvider"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 __all__ = ["Limits"]
@@ -37,5 +38,5 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             smallest = 0 if field.name == "queue" else 1 if isinstance(field.default, int) else 0.001
-            if not getattr(self, field.name) >= smallest:  # nan as well
-                raise ValueError(f"{field.name} is {getattr(self, field.name)}; it must be at least {smallest}")
+            if not smallest <= (value := getattr(self, field.name)) < math.inf:  # nan as well
+                raise ValueError(f"{field.name} is {value}; it must be a number of at least {smallest}")

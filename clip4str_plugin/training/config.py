@@ -228,7 +228,7 @@ def load_config(source: str | Path, overrides: list[str] | None = None) -> Train
         for change in overrides or []:
             _override(values, change, yaml.safe_load)
     except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise Clip4StrError(f"{path}: is not YAML ({e})") from None
+        raise Clip4StrError(f"{path}: is not YAML ({' '.join(str(e).split())})") from None
     except OSError as e:
         raise Clip4StrError(f"{path}: cannot be read ({e.strerror or e})") from None
     return _checked(path, values)
@@ -259,11 +259,18 @@ def _override(values: dict[str, Any], change: str, parse: Callable[[str], Any]) 
     name, dot, inner = names.partition(".")
     if not (equals and name):
         raise Clip4StrError(f"override {change!r}: write section.field=value")
-    fields = values.setdefault(section, {})
+    fields = _fields(values, section, change)
     if dot:
-        fields[name] = dict(fields.get(name) or {})
-        fields, name = fields[name], inner
+        fields, name = _fields(fields, name, change), inner
     fields[name] = parse(value)
+
+
+def _fields(values: dict[str, Any], name: str, change: str) -> dict[str, Any]:
+    """Return a mapping below another one, an empty one where there is none yet."""
+    found = values[name] = {} if values.get(name) is None else values[name]
+    if not isinstance(found, dict):
+        raise Clip4StrError(f"override {change!r}: {name} is {found!r} and has no fields")
+    return found
 
 
 def _checked(path: Path, values: dict[str, Any]) -> TrainingConfig:
@@ -278,7 +285,63 @@ def _checked(path: Path, values: dict[str, Any]) -> TrainingConfig:
         for name, value in (fields or {}).items():  # pydantic takes true for 1
             if isinstance(value, bool) and not isinstance(getattr(getattr(config, section), name), bool):
                 raise Clip4StrError(f"{path}: {section}.{name} is {value}: Input should be a number")
+    _check_ranges(path, config)
     return config
+
+
+# Section and field -> smallest and largest value; what is counted or weighed has to be of a size that can be meant.
+_MOST = 10**12
+_RANGES: dict[str, dict[str, tuple[float, float]]] = {
+    "model": {"freeze_image_layers": (-1, 1000), "freeze_text_layers": (-1, 1000)},
+    "data": {
+        "synthetic": (0, _MOST),
+        "printed": (0, _MOST),
+        "validation_limit": (0, _MOST),
+        "workers": (0, 256),
+        "seed": (0, 2**63 - 1),
+    },
+    "loss": {
+        "permutations": (1, 1000),
+        "cross_weight": (0, _MOST),
+        "parallel": (0, _MOST),
+        "ctc_weight": (0, _MOST),
+    },
+    "optimizer": {
+        "lr": (0, 1000),
+        "coef_lr": (0, _MOST),
+        "weight_decay": (0, _MOST),
+        "coef_wd": (0, _MOST),
+        "warmup": (0, _MOST),
+        "cooldown": (0, 1),
+        "clip_norm": (0, _MOST),
+        "ema": (0, 1),
+    },
+    "run": {
+        "steps": (0, _MOST),
+        "epochs": (0, _MOST),
+        "minutes": (0, _MOST),
+        "batch_size": (1, 1_000_000),
+        "accumulate": (1, 1_000_000),
+        "devices": (1, 4096),
+        "validate_every": (1, _MOST),
+        "checkpoint_every": (1, _MOST),
+        "weights_every": (0, _MOST),
+        "log_every": (1, _MOST),
+        "seed": (0, 2**32 - 1),
+    },
+}
+
+
+def _check_ranges(path: Path, config: TrainingConfig) -> None:
+    values = [
+        (f"{section}.{name}", getattr(getattr(config, section), name), *bounds)
+        for section, ranges in _RANGES.items()
+        for name, bounds in ranges.items()
+    ]
+    values += [(f"data.train.{name}", weight, 0, _MOST) for name, weight in config.data.train.items()]
+    for name, value, least, most in values:
+        if not least <= value <= most:
+            raise Clip4StrError(f"{path}: {name} is {value}: it has to be from {least} to {most}")
 
 
 def _told(wrong: Any) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -64,6 +65,10 @@ def train(config: TrainingConfig, folder: str | Path) -> Path:
         Clip4StrError: configuration, weights or data are not usable, or the folder holds another training.
     """
     folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)  # rather than after the first steps
+    except OSError as error:
+        raise Clip4StrError(f"{folder}: cannot be made ({error.strerror}); name a folder for the training") from None
     run = config.run
     clock = Clock(run.minutes)
     pl.seed_everything(run.seed, verbose=False)
@@ -110,7 +115,7 @@ def train(config: TrainingConfig, folder: str | Path) -> Path:
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-    except (ValueError, RuntimeError) as e:  # Lightning's MisconfigurationException is no class of its own
+    except (MisconfigurationException, ImportError, ValueError, RuntimeError) as e:
         raise Clip4StrError(f"run: {e}") from e
     _quieten()
     trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)

@@ -27,7 +27,7 @@ _CONTEXT = 1.0
 # Places are joined if the rectangle around both has at most so many times their area.
 _JOIN = 1.1
 # The whole page is looked at once, this large, for words so large that no other place shows them.
-_OVERVIEW = 384
+_OVERVIEW = 512
 # Places are cut so that none is larger, in pixels of the canvas, with so much overlap.
 _LARGEST_TILE, _OVERLAP = 1024, 192
 

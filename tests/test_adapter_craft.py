@@ -181,9 +181,9 @@ def test_curved_words_get_polygons_along_the_curve(up):
 def test_places_of_any_size_are_brought_to_one_size_of_text():
     text_map = np.zeros((800, 1200), np.float32)
     text_map[100:104, 100:200] = 1  # small print
-    text_map[400:460, 200:900] = 1  # a large word
+    text_map[400:424, 200:900] = 1  # a large word
     overview, *tiles = plan_tiles(text_map, (1600, 2400))
-    assert overview.size[0] < 500
+    assert overview.size[0] < 600
     assert len(tiles) == 2
     small, large = sorted(tiles, key=lambda tile: tile.top)
     assert small.scale > 4 * large.scale
@@ -194,12 +194,12 @@ def test_places_of_any_size_are_brought_to_one_size_of_text():
 
 def test_lines_that_run_together_in_the_map_are_looked_at_as_lines():
     text_map = np.zeros((400, 600), np.float32)
-    text_map[50:70, 100:200] = 0.12
+    text_map[50:64, 100:200] = 0.12
     alone = plan_tiles(text_map, (800, 1200))[1:]
-    text_map[50:54, 100:200] = text_map[66:70, 110:190] = 0.8
+    text_map[50:53, 100:200] = text_map[61:64, 110:190] = 0.8
     lines = plan_tiles(text_map, (800, 1200))[1:]
     assert min(tile.scale for tile in lines) > 3 * max(tile.scale for tile in alone)
-    assert all(any(tile.top < 2 * row < tile.bottom for tile in lines) for row in (52, 68))
+    assert all(any(tile.top < 2 * row < tile.bottom for tile in lines) for row in (51, 62))
 
 
 def test_a_page_full_of_print_is_looked_at_in_parts_that_fit():

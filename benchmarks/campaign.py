@@ -458,7 +458,7 @@ def jobs(args, folder):
             (output / name).write_bytes(content)
         job = start(output)
         if number % 2 == 0:
-            end(job, rng.uniform(0.2, 1.05) * whole)
+            end(job, rng.uniform(0.5, 1.05) * whole)
         else:
             begin, pause = time.monotonic(), rng.uniform(0.0, 0.4) * whole
             while job.poll() is None and not any(map(is_worker, below(cluster.pid))):

@@ -69,6 +69,20 @@ def test_pages_of_other_sites_cannot_post(client, origin, status):
     assert client.post("/read", content=encode(random_page(1)[0]), headers=headers).status_code == status
 
 
+@pytest.mark.parametrize("charset", ["raw_unicode_escape", "undefined", "punycode", "utf-16", "utf-8"])
+def test_names_of_files_are_in_utf_8(client, charset):
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a\\\\ud800\xed\xa0\x80.png"\r\n\r\n'
+    content = head + encode(random_page(1)[0]) + b"\r\n--x--\r\n"
+    answer = client.post(
+        "/read?format=jsonl",
+        content=content,
+        headers={"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"},
+    )
+    assert answer.status_code == (200 if charset == "utf-8" else 400)
+    if charset != "utf-8":
+        assert charset in answer.json()["error"]
+
+
 def test_names_can_be_allowed():
     def status(hosts, **headers):
         app = create_app(StripeDetector(), ColourRecognizer(), LIMITS, hosts=hosts)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import IO, TYPE_CHECKING
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -72,6 +73,9 @@ _HOW = f"send the image or PDF as the body, or as the field {_FIELD!r} of multip
 
 
 async def _receive_form(request: Request, limits: Limits) -> list[Upload]:
+    charset = parse_options_header(request.headers["content-type"])[1].get(b"charset", b"utf-8")
+    if charset.lower() not in (b"utf-8", b"us-ascii"):  # of names; some give text that nothing can write
+        raise RequestError(400, f"the form's charset is {charset[:40].decode('latin-1')!r}; send names in UTF-8")
     chunks = _chunks(request, limits)
     try:
         form = await MultiPartParser(

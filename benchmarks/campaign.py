@@ -61,6 +61,8 @@ TWO_LENGTHS = (
     b"POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
 )
 LONG = b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n"
+CHARSETS = ["utf-8", "idna", "punycode", "raw_unicode_escape", "undefined", "utf-16", "x" * 9999]
+NAMES = [b"a.png", b"..", b"a\\ud800", b"\xed\xa0\x80", b"a\0b", b"\x1b[2J", b"=1+1", b"n" * 9999, b'"', b""]
 # In place of the values of a configuration.
 VALUES = [None, True, -1, 0, 7, 10**9, 10**30, 1.5, float("nan"), "", "x" * 10**5, "../..", "hf-hub:a/b", [], [0, 0]]
 VALUES += [[10**6] * 2, {}, {"trust_remote_code": True}, [[[]]]]
@@ -239,6 +241,9 @@ def requests(args, folder):
             account.take("headers", lambda: post(seeds["PNG"], **rng.choice(HEADERS)))
         elif kind == 9:
             account.take("honest", honest)
+        elif kind == 10:
+            content, headers = form(rng, seeds["PNG"])
+            account.take("form", lambda: post(content, rng.choice(["", "?format=csv", "?format=alto"]), **headers))
         else:
             account.take("raw", raw, rng.choice([rng.randbytes(300), TWO_LENGTHS, mutate(rng, TWO_LENGTHS), LONG]))
 
@@ -258,6 +263,15 @@ def requests(args, folder):
         result["crashes"] += tracebacks
         result["notes"].append(f"{tracebacks} tracebacks in the log, the last: {said.rstrip().splitlines()[-1]}")
     return result
+
+
+def form(rng, content):
+    """A form with a file, its names and parts in disorder: the body and its headers."""
+    name, field = rng.choice(NAMES), rng.choice([b"file", b"file", b"file", b"f", b""])
+    head = b'--x\r\nContent-Disposition: form-data; name="%s"; filename="%s"\r\n\r\n' % (field, name)
+    body = (head + content + b"\r\n") * rng.choice([1, 1, 2, 40]) + b"--x--\r\n"
+    kind = f"multipart/form-data; boundary=x; charset={rng.choice(CHARSETS)}"
+    return mutate(rng, body, head=True) if rng.random() < 0.5 else body, {"Content-Type": kind}
 
 
 def checkpoints(args, folder):

@@ -173,3 +173,14 @@ def test_children_end_with_a_parent_that_is_killed(tmp_path):
         while status.read_text().rpartition(")")[2].split()[0] != "Z":  # ended, and nobody has asked how
             assert time.monotonic() < deadline
             time.sleep(0.1)
+
+
+def test_a_file_of_gigabytes_is_not_read_into_this_process(tmp_path):
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (60, 40), "red").save(path)
+    os.truncate(path, 5_000_000_000)  # takes no space on the disk
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    (page,) = read_pages(path)
+    assert isinstance(page, PageImage)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB

@@ -247,6 +247,21 @@ def test_a_doubtful_blank_is_settled_by_reading(monkeypatch):
         assert result.text == text
 
 
+def test_a_piece_without_pixels_costs_nothing_else(monkeypatch):
+    """The second likely word lies beside the page, and an alternative is a part of it."""
+    pieces = Pieces([(0.0, 0.4), (2.0, 2.5), (2.5, 3.0), (0.5, 1.0)], [0.95, 0.4, 0.95], 6.0)
+    monkeypatch.setattr("clip4str_plugin.reading.words.find_pieces", lambda crops: [pieces])
+    page = np.full((100, 300, 3), 255, np.uint8)
+    line = Detections([box(20, 20, 240, 40)], [0.5], "line")
+
+    def recognize(crops, color="rgb"):
+        return [Recognition("abc", 0.7, (0.9,) * 3) for _ in crops]
+
+    (result,) = reader_of(line, recognize, orientation="off").stream([page])
+    assert result.error is None
+    assert result.text == "abc abc"
+
+
 def test_orientation_is_checked():
     with pytest.raises(ValueError, match="orientation is 'sideways'"):
         reader_of(Detections([], []), orientation="sideways")

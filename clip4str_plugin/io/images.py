@@ -35,6 +35,7 @@ PAGE_SUFFIXES = frozenset(
 _PLAIN = frozenset({"BMP", "DIB", "GIF", "JPEG", "MPO", "PNG", "PPM", "TGA", "WEBP"})
 _PLAIN_PIXELS = 16_000_000
 _PLAIN_SCANS = 64
+_PLAIN_BYTES = 200_000_000
 # Decoding begins while these are opened, or has no end that their header tells.
 _NEVER_PLAIN = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 _START_OF_SCAN = b"\xff\xda"  # of a JPEG; in its compressed data 0xff is never followed by 0xda
@@ -169,6 +170,8 @@ def _is_plain(file: IO[bytes], max_pixels: int) -> bool:
     if not head:
         raise ImageError("the file is empty (0 bytes)")
     if b"%PDF-" in head or head[4:8] == b"ftyp" or head.startswith(_NEVER_PLAIN):
+        return False
+    if file.seek(0, os.SEEK_END) > _PLAIN_BYTES:  # far more than so many pixels take
         return False
     with open_image(file, max_pixels) as image:
         width, height = image.size

@@ -265,19 +265,23 @@ def _read_alternatives(
     max_length: int | None,
 ) -> None:
     """Read, in one batch, the alternatives that can still win, and add them to their lines."""
+    open_lines = {
+        place: (turns, {span: item.reading for span, (_, item) in line.items()})
+        for place, line in lines.items()
+        if (turns := _turns_of(line)) in (0, 2) and _is_whole(line)
+    }
     trials: list[tuple[_Line, Region, int]] = []
     views: list[np.ndarray] = []
     for number, page in enumerate(pages):
         for region in page:
-            line = lines.get((number, region.line), {})
-            if region.likely or region.pieces is None or not line:
+            place = number, region.line
+            if region.likely or region.pieces is None or place not in open_lines:
                 continue
-            turns = _turns_of(line)
-            readings = {span: item.reading for span, (_, item) in line.items()}
-            if turns in (0, 2) and worth_reading(region.pieces, region.span, readings):
+            turns, readings = open_lines[place]
+            if worth_reading(region.pieces, region.span, readings):
                 with _leaving_out():
                     views.append(np.rot90(region.crop, turns))
-                    trials.append((line, region, turns))
+                    trials.append((lines[place], region, turns))
     # Only now: what is read must not keep others from being read.
     if trials:
         again = read_long_words(views, recognize(views), recognize, max_length)
@@ -286,6 +290,12 @@ def _read_alternatives(
             if reading.text and item.turns == turns:
                 line[region.span] = region, item
         logger.debug("%d crops were read to settle %d lines", len(trials), len({id(line) for line, _, _ in trials}))
+
+
+def _is_whole(line: _Line) -> bool:
+    """Whether all likely words of a line are there: one that encloses no pixel is not, and nothing takes its place."""
+    pieces = next(iter(line.values()))[0].pieces
+    return pieces is not None and line.keys() >= set(likeliest(pieces))
 
 
 def _turns_of(line: _Line) -> int:

@@ -133,3 +133,11 @@ def test_a_detector_that_fails_on_a_tile_fails_on_the_page_alone():
     pages = list(Reader(Fails()).stream([page_of((4100, 300), []), page_of((600, 500), [(50, 50, 300, 90)])]))
     assert "0 results" in pages[0].error
     assert pages[1].error is None
+
+
+@pytest.mark.parametrize("shape", [(1, 2_000_000), (2_000_000, 2), (20, 500_000)])
+def test_strips_of_millions_of_pixels_are_not_cut_into_thousands_of_tiles(shape):
+    detector = Blobs()
+    (found,) = detect_pages(detector, [np.full((*shape, 3), 255, np.uint8)])
+    assert len(found) == 0
+    assert 20 < len(detector.sizes) <= 102

@@ -32,6 +32,9 @@ _SMALL_SHARE = 0.25
 _ELONGATED = 3.0
 # Pages shrunk more than this are as well: letters of ordinary size in a scan leave no trace at all.
 _SHRUNK = 1 / 3
+# Pages are cut into no more tiles than this side by side: a strip of a few rows may have millions of columns, and each
+# tile takes the time of one that is an eighth as high as wide.
+_MOST_TILES = 100
 # Neighbouring tiles share this part of the longest side; text higher than half of that may lie whole in no tile.
 _OVERLAP = 0.2
 # Regions that come so close to the border of their tile, in pixels of the tile, may go on behind it.
@@ -88,10 +91,11 @@ def _look_closer(detector: Detector, page: np.ndarray, whole: Detections, limit:
         detector = named(whole.detector)
     short, long = sorted(page.shape[:2])
     scale, found = limit / long, whole
+    closest = min(1.0, _MOST_TILES * (1 - _OVERLAP) * limit / long)
     elongated = long >= _ELONGATED * short
-    while scale < 1 and (elongated or scale < _SHRUNK or _is_small(found, scale)):
+    while scale < closest and (elongated or scale < _SHRUNK or _is_small(found, scale)):
         # As close as the shorter side allows costs an elongated page no more than another page.
-        scale, elongated = min(1.0, max(2 * scale, limit / short)), False
+        scale, elongated = min(closest, max(2 * scale, limit / short)), False
         found = _look_in_tiles(detector, page, found, scale, limit)
     return found
 

@@ -32,7 +32,7 @@ class Wide:
 CROP = np.full((20, 60, 3), 200, np.uint8)
 
 
-def test_doubtful_crops_share_a_batch_for_each_angle():
+def test_doubtful_crops_share_a_batch_for_each_view():
     recognize = Wide()
     first = [reading("level", 0.8), reading("clear", 0.99), reading("", 0.0), reading("level", 0.8)]
     assert [r.text for r in read_other_views([CROP] * 4, first, recognize)] == ["tilted", "clear", "", "tilted"]
@@ -85,15 +85,19 @@ def test_clear_crops_cost_nothing_and_nothing_is_looked_at_if_not_wanted():
     assert len(recognize.batches) == 1
 
 
-def test_the_turned_view_holds_the_whole_crop_upright():
-    """The mark at the left end of a crop goes down when it is turned anticlockwise, and up the other way."""
-    crop = np.full((20, 100, 3), 255, np.uint8)
-    crop[8:12, 2:8] = 0
+@pytest.mark.parametrize("slope", [-0.2, 0.2])
+@pytest.mark.parametrize("shape", [(60, 160, 3), (60, 160)])
+def test_sloping_text_is_shown_with_more_margin_and_level(slope, shape):
+    crop = np.full(shape, 255, np.uint8)
+    for x in range(10, 150):
+        middle = round(30 + slope * (x - 80))
+        crop[middle - 6 : middle + 6, x] = 0
     seen = []
     read_other_views([crop], [reading("x", 0.5)], lambda views: seen.extend(views) or [reading("", 0.0)] * len(views))
-    rows = [np.argwhere(view[..., 0] < 100)[:, 0].mean() / view.shape[0] for view in seen]
-    assert sorted(row > 0.5 for row in rows) == [False, True]
-    assert all((view < 100).sum() > 0.8 * (crop < 100).sum() for view in seen)
+    wider, turned = seen
+    np.testing.assert_array_equal(wider[15:-15, 15:-15], crop)
+    assert (turned < 100).sum() > 0.9 * (crop < 100).sum()
+    assert np.ptp(np.argwhere(turned < 100)[:, 0]) < 20 < np.ptp(np.argwhere(crop < 100)[:, 0])
 
 
 @pytest.mark.parametrize(("option", "text"), [([], "tilted"), (["--no-other-views"], "level")])

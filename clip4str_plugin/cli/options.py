@@ -148,7 +148,7 @@ def add_views_argument(parser: argparse.ArgumentParser) -> None:
         "--no-other-views",
         dest="other_views",
         action="store_false",
-        help="faster: do not read doubtful words again, turned by 12 degrees either way",
+        help="faster: do not read doubtful words again, with more margin and turned by 12 degrees",
     )
 
 

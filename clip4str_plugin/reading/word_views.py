@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["read_other_views"]
 
-# Measured on word crops of ICDAR 2015 and IIIT5K: of 6 to 24 degrees, slants, shears, margins and contrasts, alone and
-# together, these two views gain most for less than a quarter more crops.
+# Measured on word crops of ICDAR 2015, IIIT5K, SVT and receipts: of 6 to 24 degrees, slants, shears, margins and
+# contrasts, alone and together, so much more margin (in heights) and then a turn gain most for less than a quarter more
+# crops.
+_MORE = 0.25
 _ANGLES = (-12.0, 12.0)
 _DOUBTFUL = 0.95
 _MARGIN = 0.01
@@ -38,15 +40,15 @@ def read_other_views(
         readings: what was read in each; crops without text are not looked at again.
         recognize: reads crops; a ``Recognizer``, say. It is called once for the first view of every doubtful crop, once
             for the second view of those that are still doubtful, and so on.
-        cuts: for each crop what cuts its other views out of the page; None: it is turned by 12 degrees either way, if
-            it is less than 20 times as long as wide.
+        cuts: for each crop what cuts its other views out of the page; None: it is shown with a quarter of its height
+            more margin, and turned by 12 degrees, if it is less than 20 times as long as wide.
 
     Returns:
         one reading a crop, in their order.
     """
     kept = list(readings)
     doubtful = {
-        index: cut() if cut is not None else _both_ways(crop)
+        index: cut() if cut is not None else _views_of(crop)
         for index, (crop, reading, cut) in enumerate(zip(crops, readings, cuts or [None] * len(crops)))
         if 0 < certainty(reading) < _DOUBTFUL
     }
@@ -60,9 +62,20 @@ def read_other_views(
     return kept
 
 
-def _both_ways(crop: np.ndarray) -> list[np.ndarray]:
+def _views_of(crop: np.ndarray) -> list[np.ndarray]:
     longer, shorter = max(crop.shape[:2]), min(crop.shape[:2])
-    return [_turned(crop, angle) for angle in _ANGLES] if longer < _LONGEST * shorter else []
+    if longer >= _LONGEST * shorter:
+        return []
+    margin = max(1, round(_MORE * crop.shape[0]))
+    wider = cv2.copyMakeBorder(crop, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+    # The way that brings text level parts its rows from those above and below.
+    return [wider, max((_turned(crop, angle) for angle in _ANGLES), key=_contrast_of_rows)]
+
+
+def _contrast_of_rows(crop: np.ndarray) -> float:
+    """Mean square of the difference between the brightness of one row and of the next."""
+    rows = crop.reshape(len(crop), -1).mean(axis=1)
+    return float((np.diff(rows) ** 2).mean())
 
 
 def _turned(crop: np.ndarray, degrees: float) -> np.ndarray:

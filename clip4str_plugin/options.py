@@ -72,8 +72,8 @@ class ReadOptions:
         keep_doubtful: keep doubtful words in ``Page.words``, marked by ``Word.doubtful``, instead of leaving them out.
         other_views: read doubtful words and regions again from other views and keep the most likely result: regions
             given to ``Reader.read_regions`` with more margin and as the upright box around them, words of lines with
-            more beside them and less above and below, detected words with more margin and turned by 12 degrees. Clear ones
-            are read once; photos cost up to a third more crops.
+            more beside them and less above and below, detected words with more margin and turned by 12 degrees. Clear
+            ones are read once; photos cost up to a third more crops.
         page_batch_size: pages per batch: the detector gets them together, and their words share batches. Twice as many
             are in memory.
 

@@ -205,6 +205,10 @@ def test_damaged_sets(tmp_path):
     with pytest.raises(DatasetError, match=r"neither labels\.tsv nor an LMDB"):
         open_dataset(tmp_path)
     write_lmdb(tmp_path / "uncounted", ["a"], **{"num-samples": b"many"})
+    for count in (b"1000000000000", b"9" * 5000):
+        write_lmdb(tmp_path / str(len(count)), ["a"], **{"num-samples": count})
+        with pytest.raises(DatasetError, match="num-samples"):
+            open_dataset(tmp_path / str(len(count)))
     with pytest.raises(DatasetError, match="num-samples"):
         open_dataset(tmp_path / "uncounted")
     (tmp_path / "noise").mkdir()

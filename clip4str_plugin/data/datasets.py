@@ -188,6 +188,10 @@ class FolderDataset(WordDataset):
         return open(self.source(index), "rb")
 
 
+# So many times as many samples as entries a set may claim: some lack most of theirs.
+_HOLES, _MOST_DIGITS = 10, 12
+
+
 class LmdbDataset(WordDataset):
     """One LMDB set: ``num-samples``, and ``image-%09d`` (an encoded image) and ``label-%09d`` (UTF-8) from 1 on.
 
@@ -215,6 +219,9 @@ class LmdbDataset(WordDataset):
             count = transaction.get(b"num-samples")
             if count is None or not bytes(count).isdigit():
                 raise DatasetError(f"{root}: is an LMDB without a number under 'num-samples'")
+            entries = transaction.stat()["entries"]
+            if len(count) > _MOST_DIGITS or int(count) > _HOLES * entries:  # else it would be counted to for days
+                raise DatasetError(f"{root}: 'num-samples' says far more samples than there are, {entries} entries")
             for number in range(1, int(count) + 1):
                 text = transaction.get(b"label-%09d" % number)
                 try:

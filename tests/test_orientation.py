@@ -9,6 +9,8 @@ import pytest
 from clip4str_plugin.geometry.rectification import rectify
 from clip4str_plugin.geometry.stacked_letters import unstack
 from clip4str_plugin.reading.orientation import resolve_orientation, stands_on_end, turn_polygon
+from clip4str_plugin.reading.recognizer import Recognition
+from clip4str_plugin.reading.words import read_words
 
 
 @dataclass(frozen=True)
@@ -153,3 +155,22 @@ def test_a_recognizer_that_turns_crops_itself_does_not_hide_their_direction():
     crops = [np.ascontiguousarray(np.rot90(marked(), 1))]
     (settled,) = resolve_orientation(crops, recognize(crops), recognize)
     assert settled.turns == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "others", "on_end", "stays"),
+    [("TO", 0.99, False, True), ("PAID", 0.99, False, False), ("TO", 0.6, False, False), ("TO", 0.99, True, False)],
+    ids=["short", "tells its direction itself", "the page is read badly", "on end"],
+)
+def test_a_page_that_is_read_well_tells_the_direction_of_short_lines(text, others, on_end, stays):
+    """What is read with doubt reads better upside down, by chance or rightly."""
+
+    def recognize(crops):
+        certain = [0.95 if crop[-1, -1].min() > 128 else 0.7 if crop[1, 1].min() > 128 else others for crop in crops]
+        return [Recognition(text, value, (value,) * len(text)) for value in certain]
+
+    crops = [marked(), *(np.zeros((30, 90, 3), np.uint8) for _ in range(60))]
+    lone, *_ = read_words(
+        crops, recognize, on_end=[on_end] + [False] * 60, lines=range(61), pages=[0] * 61, other_views=False
+    )
+    assert (lone.turns == 0) == stays

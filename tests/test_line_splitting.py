@@ -1,10 +1,13 @@
 """Lines come apart at their blanks: dark and light ground, straight, tilted and curved."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from clip4str_plugin.reading.line_splitting import find_words, find_words_in, split_lines
+from clip4str_plugin.training.pasted_lines import PastedLines
 from clip4str_plugin.training.splitting import targets
 
 WORDS = ["Printed", "words", "with", "blanks"]
@@ -106,3 +109,47 @@ def test_letter_spaced_words_are_not_cut(word):
     image = Image.new("RGB", (round(font.getlength(text)) + 24, 52), "white")
     ImageDraw.Draw(image).text((12, 4), text, "black", font)
     assert len(find_words(np.asarray(image))) == 1
+
+
+def test_narrow_blanks_count_as_much_as_wider_ones():
+    narrow, wide = (targets([(0.0, 10.0), (10.0 + blank, 30.0)], 30)[1] for blank in (2.0, 5.0))
+    assert narrow[10:12].min() > wide[11:14].max()
+
+
+def test_an_earlier_network_goes_on_as_it_was(tmp_path):
+    """Blocks added behind its own change nothing at first."""
+    import torch
+    from safetensors.torch import save_file
+
+    from clip4str_plugin.model.splitter_network import Splitter
+    from clip4str_plugin.training.splitting import _start
+
+    torch.manual_seed(0)
+    strips = torch.randn(1, 3, 32, 64)
+    earlier, network = Splitter().eval(), Splitter().eval()
+    kept = len(earlier.context) - 2
+    save_file(
+        {k: v for k, v in earlier.state_dict().items() if not k.startswith((f"context.{kept}", f"context.{kept + 1}"))},
+        tmp_path / "earlier.safetensors",
+    )
+    earlier.context = earlier.context[:kept]
+    _start(network, str(tmp_path / "earlier.safetensors"))
+    torch.testing.assert_close(network(strips), earlier(strips))
+
+
+def test_real_words_are_pasted_side_by_side(tmp_path):
+    Image.fromarray(line()[0][:, :115]).save(tmp_path / "word.png")
+    (tmp_path / "labels.tsv").write_text("word.png\tPrinted\n", encoding="utf-8")
+    lines = PastedLines([tmp_path], seed=1)
+    counts = set()
+    for index in range(12):
+        crop, spans = lines(index)
+        again, _ = PastedLines([tmp_path], seed=1)(index)
+        np.testing.assert_array_equal(crop, again)
+        assert crop.dtype == np.uint8
+        counts.add(len(spans))
+        for (_, end), (start, _) in pairwise(spans):
+            # As far as it is shown, the blank is free of ink.
+            assert crop[4:-4, round(end) + 1 : round(start) - 1].min(initial=255) > 120
+            assert start - end >= 2
+    assert {1, 2} <= counts

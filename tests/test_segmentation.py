@@ -4,7 +4,7 @@ import pytest
 
 from clip4str_plugin.reading.lexicon import unknown_characters
 from clip4str_plugin.reading.recognizer import Recognition
-from clip4str_plugin.reading.segmentation import Pieces, alternatives, choose, likeliest, worth_reading
+from clip4str_plugin.reading.segmentation import Pieces, alternatives, choose, known_words, likeliest, worth_reading
 
 
 def line(*blanks, length=10.0):
@@ -108,7 +108,7 @@ def test_a_sure_word_is_not_taken_apart_again():
     sure, unsure = readings(_01="together", _22="qvz"), readings(_01=("together", 0.8), _22="qvz")
     assert not worth_reading(pieces, (0, 0), sure)
     assert worth_reading(pieces, (0, 0), unsure)
-    assert worth_reading(pieces, (0, 2), sure)
+    assert worth_reading(pieces, (0, 2), readings(_01=("toge", 0.99), _22="ther"))
     assert math.prod(sure[0, 1].char_confidences) > 0.9
 
 
@@ -118,7 +118,9 @@ def test_what_cannot_win_is_not_read():
     assert not worth_reading(line(0.8), (0, 1), apart)
     assert choose(line(0.8), apart | readings(_01=("NewYork", 1.0))) == [(0, 0), (1, 1)]
     assert worth_reading(line(0.8), (0, 1), readings(_00=("New", 0.5), _11=("York", 0.5)))
-    assert worth_reading(line(0.5), (0, 1), readings(_00="qvz", _11="York"))
+    assert worth_reading(line(0.5), (0, 1), readings(_00="Requi", _11="rements"))
+    # Together these two are as unknown as apart.
+    assert not worth_reading(line(0.6), (0, 1), readings(_00="qvz", _11="York"))
 
 
 @pytest.mark.parametrize(
@@ -170,3 +172,20 @@ def test_a_word_that_swallows_its_neighbour_loses():
     apart = {"_00": "Date", "_11": "Rec'd"}
     assert choose(line(0.8), readings(**apart, _01=("Date", 0.9))) == [(0, 0), (1, 1)]
     assert choose(line(0.3), readings(_00="Re", _11="port", _01="Report")) == [(0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("text", "blank", "expected"),
+    [
+        ("PacificHotel", 0.03, (7, 0)),  # a faint blank where two known words meet
+        ("from$10", 0.4, (4, 0)),
+        ("PacificHotel", 0.001, None),  # hardly anything to be seen
+        ("Qbrtlzx", 0.4, None),  # no words
+        ("marketplace", 0.4, None),  # one word
+        ("CANCELLED", 0.2, None),  # an ending is no word
+        ("HotelPacific", 0.03, None),  # the blank is elsewhere
+    ],
+)
+def test_two_known_words_with_hardly_a_blank(text, blank, expected):
+    pieces = Pieces([(0.0, 0.58), (0.59, 1.0)], [blank], 6.0)
+    assert known_words(pieces, (0, 1), text) == expected

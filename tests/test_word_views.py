@@ -8,8 +8,9 @@ from clip4str_plugin.cli import main, options
 from clip4str_plugin.geometry.rectification import other_views, straighten
 from clip4str_plugin.reading.detectors import Detections
 from clip4str_plugin.reading.recognizer import Recognition
+from clip4str_plugin.reading.segmentation import Pieces
 from clip4str_plugin.reading.word_views import read_other_views
-from clip4str_plugin.reading.words import cut_words, read_regions, read_words
+from clip4str_plugin.reading.words import Region, cut_words, read_regions, read_words
 
 
 def reading(text, sure):
@@ -140,3 +141,17 @@ def test_an_outline_that_is_no_quad_gives_its_own_views():
         seen.clear()
         read_regions([regions], recognize, "off", other_views=False)
         assert len(seen) == 1
+
+
+def test_two_known_words_read_as_one_come_apart_at_a_faint_blank():
+    page = np.full((60, 260, 3), 200, np.uint8)
+    quad = np.array([[10, 10], [250, 10], [250, 50], [10, 50]], np.float32)
+    pieces = Pieces([(0.0, 0.58), (0.59, 1.0)], [0.03], 6.0)
+    region = Region(quad, 1.0, 0, page, pieces, (0, 1))
+    ((first, second),) = read_regions([[region]], lambda crops: [reading("PacificHotel", 0.9) for _ in crops], "off")
+    assert [word.reading.text for _, word in (first, second)] == ["Pacific", "Hotel"]
+    assert [len(word.reading.char_confidences) for _, word in (first, second)] == [7, 5]
+    (left, right) = (region.polygon for region, _ in (first, second))
+    assert left[:, 0].min() == pytest.approx(10, abs=1)
+    assert left[:, 0].max() < right[:, 0].min() + 1
+    assert right[:, 0].max() == pytest.approx(250, abs=1)

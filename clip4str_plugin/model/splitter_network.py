@@ -8,7 +8,7 @@ __all__ = ["Splitter"]
 class Splitter(nn.Module):
     """Convolutions that bring a strip of 32 rows down to one, then ever wider ones along it.
 
-    An answer looks at four heights of text to each side, enough to compare a blank with the spacing of the letters
+    An answer looks at five heights of text to each side, enough to compare a blank with the spacing of the letters
     around it.
     """
 
@@ -29,7 +29,7 @@ class Splitter(nn.Module):
             nn.Sequential(
                 nn.Conv1d(56, 56, 3, padding=width, dilation=width, bias=False), nn.BatchNorm1d(56), nn.ReLU()
             )
-            for width in (1, 2, 4, 8, 16)
+            for width in (1, 2, 4, 8, 16, 1, 2, 4)
         )
         self.head = nn.Conv1d(56, 2, 1)
 

@@ -14,18 +14,22 @@ from clip4str_plugin.reading.lexicon import unknown_characters
 if TYPE_CHECKING:
     from clip4str_plugin.reading.recognizer import Recognition
 
-__all__ = ["Pieces", "Span", "alternatives", "choose", "likeliest", "worth_reading"]
+__all__ = ["Pieces", "Span", "alternatives", "choose", "known_words", "likeliest", "worth_reading"]
 
 Span = tuple[int, int]
 """Numbers of the first and of the last piece of a word."""
 
 # Blanks from this probability on are certain, and so are words below this one.
-_CERTAIN_BLANK, _CERTAIN_WORD = 0.9, 0.02
+_CERTAIN_BLANK, _CERTAIN_WORD = 0.96, 0.07
+# Over blanks from this probability on only what may be a number, or a mark and its word, is read together.
+_LIKELY_BLANK = 0.9
 # Longer words, in heights, are not tried, nor are those over more doubtful blanks: squashed to the size that a
 # recognizer takes they are read badly, which says nothing about their blanks.
 _LONGEST, _MOST = 12.0, 4
 # A word that is read as surely as this is not taken apart again.
 _SURE = 0.9
+# Words of which every character is as sure as this are well read.
+_WELL_READ = 0.8
 # What is read as nothing counts like a word as unlikely as exp(-3), and so does a cut through a number exp(-4), and one
 # before a mark or through `it's` exp(-2).
 _NOTHING, _CUT_NUMBER, _CUT_MARK = 3.0, 4.0, 2.0
@@ -34,6 +38,26 @@ _NOTHING, _CUT_NUMBER, _CUT_MARK = 3.0, 4.0, 2.0
 _MAY_MISS, _MISSING = 1, 1.0
 # A character outside of known words makes a reading less likely by exp(-0.5).
 _UNKNOWN = 0.5
+# Two known words in one reading stand beside a valley if their letters put the blank this near to it, in characters;
+# the longer one has so many letters at least, the other one so many characters.
+_BESIDE_VALLEY, _LETTERS, _CHARACTERS = 1.0, 3, 2
+# Words that others often begin or end with.
+_BEGINNINGS = frozenset([
+    "anti", "auto", "bio", "co", "counter", "cross", "dis", "down", "extra", "fore", "hand", "hyper", "in",
+    "inter", "mac", "mid", "mini", "mis", "multi", "neo", "non", "off", "on", "out", "over", "par", "per",
+    "photo", "post", "pre", "pro", "re", "self", "semi", "sub", "super", "tele", "trans", "tri", "ultra", "un",
+    "under", "up", "van",
+])  # fmt: skip
+_ENDINGS = frozenset([
+    "able", "age", "al", "ally", "ant", "ants", "berg", "burg", "bury", "dale", "ed", "en", "end", "ent", "er",
+    "ers", "es", "ever", "field", "ford", "ful", "gate", "hill", "hood", "house", "ing", "ings", "ion", "ism",
+    "ist", "ists", "ity", "land", "lands", "led", "less", "like", "line", "ling", "ly", "man", "mark", "mart",
+    "men", "ment", "ments", "mill", "more", "ness", "new", "off", "on", "out", "over", "port", "ring", "room",
+    "ship", "son", "south", "ted", "ting", "tion", "ton", "town", "up", "ville", "ward", "way", "west", "wide",
+    "wise", "wood", "work", "works", "worth", "yard",
+])  # fmt: skip
+# Narrow and wide letters, beside a width of 1.
+_NARROW_LETTERS, _WIDE_LETTERS, _NARROW, _WIDE = frozenset("iljtfrI1.,:;'!|()[]"), frozenset("mwMW@%"), 0.55, 1.4
 # The decimals of a number, and a group of its thousands.
 _DECIMALS = re.compile(r"\.\d|,\d{3}(?!\d)|,\d\d(?!\d)")
 # Marks that end a word, and what follows an apostrophe.
@@ -97,10 +121,17 @@ def worth_reading(pieces: Pieces, span: Span, readings: Mapping[Span, Recognitio
         return True
     first, last = words[0][0], words[-1][1]
     cuts = {right for _, right in words[:-1]}
+    if max(pieces.blanks[span[0] : span[1]], default=0.0) >= _LIKELY_BLANK:
+        return False
     now = sum(_cost(readings[word]) for word in words) + _blank_costs(pieces, first, last, cuts)
     edges = {edge for edge in (span[0] - 1, span[1]) if first <= edge < last}
     free = {number for number in range(first, last) if not span[0] <= number < span[1] and pieces.blanks[number] >= 0.5}
-    return _blank_costs(pieces, first, last, edges | free) < now
+    # Read together, well-read words say what they say apart: only if that is a word can it be the likelier.
+    said = [readings[word] for word in words]
+    joins = len(words) > 1 and (first, last) == span
+    well = joins and all(min(reading.char_confidences, default=0.0) >= _WELL_READ for reading in said)
+    unknown = _UNKNOWN * unknown_characters("".join(reading.text for reading in said)) if well else 0.0
+    return _blank_costs(pieces, first, last, edges | free) + unknown < now
 
 
 def _may_be_cut(left: str, right: str) -> bool:
@@ -171,6 +202,48 @@ def choose(pieces: Pieces, readings: Mapping[Span, Recognition], *, backwards: b
         way.append(at)
         at = ways[at][1]
     return way[::-1]
+
+
+def known_words(pieces: Pieces, span: Span, text: str) -> tuple[int, int] | None:
+    """Find where an unknown word is two known ones with hardly a blank between them.
+
+    The faint blank and the words must speak for it together: many names are made of two words.
+
+    Args:
+        pieces: of its line.
+        span: the pieces it is made of.
+        text: what was read, in the order of the pieces.
+
+    Returns:
+        characters of the first word, and the last piece of it; None where the word stays whole
+    """
+    unknown = unknown_characters(text)
+    if not unknown:
+        return None
+    widths = [_NARROW if char in _NARROW_LETTERS else _WIDE if char in _WIDE_LETTERS else 1.0 for char in text]
+    left, right = pieces.extent(span)
+    best: tuple[float, tuple[int, int]] | None = None
+    for cut in range(1, len(text)):
+        parts = text[:cut], text[cut:]
+        if not _are_words(*parts):
+            continue
+        place = left + (right - left) * sum(widths[:cut]) / sum(widths)
+        character = (right - left) / sum(widths)
+        for number in range(*span):
+            valley = (pieces.ends[number][1] + pieces.ends[number + 1][0]) / 2
+            gain = _UNKNOWN * unknown + math.log(max(pieces.blanks[number], 1e-9))
+            if abs(valley - place) <= _BESIDE_VALLEY * character and gain > 0 and (best is None or gain > best[0]):
+                best = gain, (cut, number)
+    return best[1] if best else None
+
+
+def _are_words(*parts: str) -> bool:
+    first, last = parts[0].lower(), parts[-1].lower()
+    if first in _BEGINNINGS or last in _ENDINGS:
+        return False
+    if any(unknown_characters(part) or len(part) < _CHARACTERS for part in parts):
+        return False
+    return max(sum(map(str.isalpha, part)) for part in parts) >= _LETTERS
 
 
 def _most_characters(readings: Mapping[Span, Recognition]) -> dict[Span, int]:

@@ -21,7 +21,15 @@ from clip4str_plugin.reading.letter_case import SeenWord, settle_case
 from clip4str_plugin.reading.line_splitting import find_pieces, split_lines
 from clip4str_plugin.reading.long_words import read_long_words
 from clip4str_plugin.reading.orientation import Oriented, oriented, resolve_orientation, stands_on_end
-from clip4str_plugin.reading.segmentation import Pieces, Span, alternatives, choose, likeliest, worth_reading
+from clip4str_plugin.reading.segmentation import (
+    Pieces,
+    Span,
+    alternatives,
+    choose,
+    known_words,
+    likeliest,
+    worth_reading,
+)
 from clip4str_plugin.reading.spread_letters import find_spread_letters
 from clip4str_plugin.reading.views import certainty
 from clip4str_plugin.reading.word_views import read_other_views
@@ -185,7 +193,8 @@ def read_regions(
         items = _from_other_views([region.crop for region in regions], items, recognize, views, max_length)
     found: list[list[tuple[Region, Oriented[Recognition]]]] = [[] for _ in pages]
     for (number, region, _), item in zip(chosen, items):
-        found[number] += _letters_apart(region, replace(item, reading=_without_rules(item.reading)))
+        for word in _known_words_apart(region, replace(item, reading=_without_rules(item.reading))):
+            found[number] += _letters_apart(*word)
     return [_with_case(page) for page in found]
 
 
@@ -226,6 +235,31 @@ def _from_other_views(
 def _turned(views: _Views | None, turns: int) -> Callable[[], list[np.ndarray]] | None:
     """What gives the crops of other views, turned as the word was."""
     return None if views is None else lambda: [np.rot90(view.crop, turns) for view in views()]
+
+
+def _known_words_apart(region: Region, item: Oriented[Recognition]) -> list[tuple[Region, Oriented[Recognition]]]:
+    """A word of a line, or the two known words that it is made of."""
+    reading, pieces, backwards = item.reading, region.pieces, item.turns == 2
+    if pieces is None or item.turns % 2 or len(reading.char_confidences) != len(reading.text) or backwards:
+        return [(region, item)]
+    found = known_words(pieces, region.span, reading.text)
+    if found is None:
+        return [(region, item)]
+    characters, last = found
+    strip = TextStrip.of(region.polygon, "top-left")
+    left, right = pieces.extent(region.span)
+    words = []
+    for span, part in (
+        ((region.span[0], last), slice(None, characters)),
+        ((last + 1, region.span[1]), slice(characters, None)),
+    ):
+        ends = [(end - left) / (right - left) for end in pieces.extent(span)]
+        sure = reading.char_confidences[part]
+        # A product of probabilities is as many factors shorter; means and minima hardly change.
+        share = len(sure) / len(reading.text) if reading.confidence < min(reading.char_confidences) else 1.0
+        word = replace(reading, text=reading.text[part], confidence=reading.confidence**share, char_confidences=sure)
+        words.append((replace(region, polygon=strip.polygon(*ends), span=span), replace(item, reading=word)))
+    return words
 
 
 def _letters_apart(region: Region, item: Oriented[Recognition]) -> list[tuple[Region, Oriented[Recognition]]]:

@@ -1,6 +1,7 @@
 """Synthetic lines of text with the place of every word: to teach where words end, and how they look in lines."""
 
 import math
+import string
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from random import Random
@@ -36,13 +37,16 @@ _TYPEWRITERS = (
 )  # fmt: skip
 _ALONE = ["a", "I", "&", "-", "of", "to", "in", "1", "2", "A", "x", "/", "+", "=", "the", "at", "and", "for", "is",
           "on", "by", "or", "( )", "____", "...", ":", "$", "#", "%", "No.", "_"]  # fmt: skip
+# Columns and rows of the pins that a dot-matrix printer draws a capital with.
+_PINS = (5, 7)
 
 
 class LineRenderer:
     """Renders line crops, half of them from documents and half from scenes, with the span of each word.
 
-    Lines differ in type, tracking, width of the blanks (a fifth of the height to a table's column), rules, boxes,
-    neighbouring lines, tilt, wave and margins, besides what paper, scanners, light and cameras do.
+    Lines differ in type, tracking, width of the blanks (hardly wider than letters' own distances to a table's column),
+    size and colour from word to word, rules, boxes, neighbouring lines, tilt, wave and margins, besides what paper,
+    printers, scanners, light and cameras do.
 
     Args:
         fonts: font files, usually `clip4str_plugin.synthetic.find_fonts()`.
@@ -132,7 +136,7 @@ class LineRenderer:
         spans = [((a - left) * along, (b - left) * along) for a, b in spans]
         if rng.random() < 0.02:  # what a detector took for text
             mask, spans = np.zeros_like(mask), []
-        crop = self._document(rng, mask, target) if document else self._scene(rng, mask, target)
+        crop = self._document(rng, mask, target) if document else self._scene(rng, mask, target, spans)
         return None if crop is None else (crop, spans, texts)
 
     def _face(self, rng: Random, document: bool) -> Face:
@@ -144,6 +148,11 @@ class LineRenderer:
         draw = rng.random()
         if draw < 0.2:  # what stands alone in forms and sentences
             word = rng.choice(_ALONE)
+        elif draw > 0.95:  # an initial
+            word = rng.choice(string.ascii_uppercase) + "."
+        elif draw > 0.82:  # one word, whatever marks stand between its characters
+            word = self._token(rng)
+            return word if set(word) <= set(face.characters) else ""
         else:
             word = self._corpus(rng)
             if draw < 0.35:
@@ -158,6 +167,20 @@ class LineRenderer:
             word = word.upper()
         return "".join(char for char in word if char in face.characters or char == " ")
 
+    def _token(self, rng: Random) -> str:
+        """An amount, a date, a time, a telephone number, a code, an address, or two words joined by a mark."""
+        draw = rng.random()
+        if draw < 0.35:
+            amount = f"{int(10 ** rng.uniform(0, 6.5)):,}" if rng.random() < 0.7 else str(rng.randrange(1000))
+            cents = f".{rng.randrange(10 ** rng.choice([1, 2, 2, 2, 3]))}" if rng.random() < 0.7 else ""
+            return (
+                rng.choice(["", "", "", "$", "-", "RM", "("]) + amount + cents + rng.choice(["", "", "", "-", "%", ","])
+            )
+        if draw < 0.55:
+            return rng.choice("/-&'.").join(self._corpus.word(rng) for _ in range(2))
+        kinds = [self._corpus.date, self._corpus.time, self._corpus.phone, self._corpus.code, self._corpus.address]
+        return "".join(rng.choice(kinds)(rng).split())
+
     def _draw(
         self, rng: Random, words: list[str], face: Face, size: int, cap: float, document: bool
     ) -> tuple[np.ndarray, list[tuple[float, float]], list[str], float, float, float]:
@@ -165,10 +188,25 @@ class LineRenderer:
         tracking = choose_spacing(rng, cap, _TRACKINGS)
         natural = font.getlength(" ") or 0.35 * cap
         blank = max(natural * rng.uniform(0.7, 1.3), 0.18 * cap) + 1.6 * max(tracking, 0)
-        if rng.random() < (0.25 if document else 0.1):  # squeezed until barely wider than letters' own distances
-            blank = max(0.14 * cap, rng.uniform(0.45, 0.75) * natural) + 1.7 * max(tracking, 0)
+        if rng.random() < (0.28 if document else 0.4):  # squeezed until barely wider than letters' own distances
+            blank = max(0.11 * cap, rng.uniform(0.35, 0.75) * natural) + 1.7 * max(tracking, 0)
+        uneven = rng.random() < 0.3
         justified = rng.uniform(0, 0.35) * cap if rng.random() < 0.3 else 0.0
         columns = rng.random() < 0.15
+
+        # On signs words differ in size and face, and capitals are larger than the small capitals behind them.
+        mixed, initials = (not document and rng.random() < share for share in (0.25, 0.1))
+
+        def fonts(word: str) -> list[ImageFont.FreeTypeFont]:
+            of_word = font
+            if mixed and rng.random() < 0.5:
+                other = self._face(rng, document) if rng.random() < 0.3 else face
+                other = other if set(word) <= set(other.characters) else face
+                of_word = load_font(other.path, round(size * rng.uniform(0.65, 1.0)))
+            if initials and word.isupper() and len(word) > 1:
+                small = load_font(face.path, round(size * 0.8))
+                return [of_word, *[small] * (len(word) - 1)]
+            return [of_word] * len(word)
 
         margin = int(3 * cap)
         runs, spans, texts, boxes, x = [], [], [], [], float(margin)
@@ -178,13 +216,15 @@ class LineRenderer:
                 texts.append("")
                 boxes.append(spans[-1])
                 x = spans[-1][1] + max(blank, 0.35 * cap)
-            run = lay_out(word, [font] * len(word), tracking)
+            letters = fonts(word)
+            run = lay_out(word, letters, tracking)
             runs.append((x, run))
             advance = run.length - tracking
-            first, last = font.getbbox(word[0], anchor="ls"), font.getbbox(word[-1], anchor="ls")
-            spans.append((x + first[0], x + advance - font.getlength(word[-1]) + last[2]))
+            first, last = letters[0].getbbox(word[0], anchor="ls"), letters[-1].getbbox(word[-1], anchor="ls")
+            spans.append((x + first[0], x + advance - letters[-1].getlength(word[-1]) + last[2]))
             texts.append(word.replace(" ", ""))
-            x += advance + blank + rng.uniform(0, justified)
+            x += advance + rng.uniform(0, justified)
+            x += max(0.11 * cap, blank * rng.uniform(0.55, 1.2)) if uneven else blank
             if columns and rng.random() < 0.4:
                 x += cap * rng.uniform(0.5, 5)
         width, baseline = int(spans[-1][1]) + margin, int(3.2 * cap)
@@ -246,6 +286,8 @@ class LineRenderer:
     def _document(self, rng: Random, mask: np.ndarray, cap: float) -> np.ndarray | None:
         ink: np.ndarray = mask.astype(np.float32) / 255
         draw = rng.random()
+        if draw > 0.92 and cap > 9:
+            ink = _in_dots(rng, ink, cap)
         if draw < 0.3:  # worn type, fat or thin copies
             kernel = np.ones((2, 2), np.uint8)
             ink = cv2.erode(ink, kernel) if rng.random() < 0.5 and cap > 13 else cv2.dilate(ink, kernel)
@@ -276,10 +318,41 @@ class LineRenderer:
             crop = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))
         return crop
 
-    def _scene(self, rng: Random, mask: np.ndarray, cap: float) -> np.ndarray:
+    def _scene(self, rng: Random, mask: np.ndarray, cap: float, spans: list[tuple[float, float]]) -> np.ndarray:
         style = choose_style(rng)
         image = paint(rng, style, self._bank, layers(style, mask, cap, None))
+        if spans and rng.random() < 0.2:
+            image = _with_another_colour(rng, image, mask, spans)
         return degrade(rng, self._bank, image, cap, style.contrast)
+
+
+def _in_dots(rng: Random, ink: np.ndarray, cap: float) -> np.ndarray:
+    """Ink as the pins of a dot-matrix printer leave it."""
+    height, width = ink.shape
+    across, down = (cap * rng.uniform(0.75, 1.0) / pins for pins in _PINS)
+    x, y = np.arange(width) / across + rng.random(), np.arange(height) / down + rng.random()
+    waves = np.cos(2 * math.pi * x)[None] + np.cos(2 * math.pi * y)[:, None]
+    dotted: np.ndarray = ink * np.clip(0.75 + rng.uniform(0.1, 0.4) * waves, 0, 1).astype(np.float32)
+    return dotted
+
+
+def _with_another_colour(
+    rng: Random, image: np.ndarray, mask: np.ndarray, spans: list[tuple[float, float]]
+) -> np.ndarray:
+    """Change the colour of ink or ground from some place on, mostly between two words, sometimes within one."""
+    if len(spans) > 1 and rng.random() < 0.7:
+        number = rng.randrange(len(spans) - 1)
+        place = (spans[number][1] + spans[number + 1][0]) / 2
+    else:
+        place = rng.uniform(spans[0][0], spans[-1][1])
+    start = min(max(round(place), 0), image.shape[1])
+    where = mask[:, start:, None].astype(np.float32) / 255
+    if rng.random() < 0.4:
+        where = 1 - where
+    change = np.array([rng.uniform(-90, 90) for _ in range(3)], np.float32)
+    changed = image.astype(np.float32)
+    changed[:, start:] += where * change
+    return np.clip(changed, 0, 255).astype(image.dtype)
 
 
 def _word_count(rng: Random) -> int:

@@ -1,11 +1,11 @@
-"""Train the network that cuts lines into words, on synthetic lines alone.
+"""Train the network that cuts lines into words, on synthetic lines and, if wanted, on pasted real words.
 
-python -m clip4str_plugin.training.splitting --lines 60000 --output splitter.safetensors
+python -m clip4str_plugin.training.splitting --lines 60000 --crops FOLDER --output splitter.safetensors
 """
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +18,19 @@ from clip4str_plugin.model.splitter_network import Splitter
 from clip4str_plugin.reading.splitter import HEIGHT, STRIDE, to_strip
 from clip4str_plugin.synthetic import find_fonts
 from clip4str_plugin.synthetic.line_renderer import LineRenderer
+from clip4str_plugin.training.pasted_lines import PastedLines
 
 __all__ = ["batches", "main", "targets"]
 
 _WIDEST = 640
 # Blanks are shown to the network at least this many answers wide, however narrow they are.
 _NARROWEST = 2.5
+# Blanks narrower than so many answers count as much as one that wide, up to 1.4 times as much an answer.
+_NARROW, _MOST = 5.0, 1.4
+# Every so manieth line is one of real words.
+_EVERY = 5
+
+Line = Callable[[int], tuple[np.ndarray, list[tuple[float, float]]]]
 
 
 def targets(spans: list[tuple[float, float]], columns: int) -> tuple[np.ndarray, np.ndarray]:
@@ -35,7 +42,7 @@ def targets(spans: list[tuple[float, float]], columns: int) -> tuple[np.ndarray,
 
     Returns:
         share of each answer's column that words cover, and the weight of each answer: blanks between words count
-        most, margins least; both (columns,) float32
+        most, narrow ones above all, margins least; both (columns,) float32
     """
     starts, ends = ([span[side] for span in spans] for side in (0, 1))
     for index in range(len(spans) - 1):
@@ -50,10 +57,13 @@ def targets(spans: list[tuple[float, float]], columns: int) -> tuple[np.ndarray,
     covered = np.minimum(covered, 1)
     between = (left + 1 > ends[0]) & (left < starts[-1]) if spans else np.zeros(columns, bool)
     weight = np.where(covered > 0.5, 1.0, np.where(between, 3.0, 0.5)).astype(np.float32)
+    for end, start in zip(ends, starts[1:]):
+        blank = (left + 0.5 > end) & (left + 0.5 < start) & (covered <= 0.5)
+        weight[blank] *= min(max(_NARROW / max(start - end, 1e-6), 1.0), _MOST)
     return covered, weight
 
 
-def batches(renderer: LineRenderer, first: int, count: int, size: int) -> Iterator[tuple[torch.Tensor, ...]]:
+def batches(renderer: Line, first: int, count: int, size: int) -> Iterator[tuple[torch.Tensor, ...]]:
     """Strips (N, 3, 32, W), targets and weights (N, W / 4) of lines of like width; the last few lines are dropped."""
     pool: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for index in range(first, first + count):
@@ -91,6 +101,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--rate", type=float, default=3e-3, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fonts", nargs="*", help="folders of fonts (default: those of this machine)")
+    parser.add_argument("--crops", nargs="*", default=[], help="folders of word crops with labels.tsv")
     parser.add_argument("--start", help="weights to go on from; the rate then only falls")
     parser.add_argument("--output", default="splitter.safetensors")
     options = parser.parse_args(arguments)
@@ -100,12 +112,12 @@ def main(arguments: list[str] | None = None) -> None:
     optimizer = torch.optim.AdamW(splitter.parameters(), options.rate, weight_decay=0.01)
     rise = 0.1
     if options.start:
-        splitter.load_state_dict({name: value.float() for name, value in load_file(options.start).items()})
+        _start(splitter, options.start)
         rise = 2 / (steps + 1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.rate, total_steps=steps + 1, pct_start=rise)
-    renderer = LineRenderer(find_fonts(), options.seed)
+    lines = _lines(LineRenderer(find_fonts(options.fonts), options.seed), options.crops, options.seed)
     started, losses = time.monotonic(), []
-    for step, (strips, answers, weights) in enumerate(batches(renderer, 0, options.lines, options.batch_size), 1):
+    for step, (strips, answers, weights) in enumerate(batches(lines, 0, options.lines, options.batch_size), 1):
         loss = (binary_cross_entropy_with_logits(splitter(strips), answers, reduction="none") * weights).sum()
         loss = loss / weights.sum()
         optimizer.zero_grad()
@@ -118,6 +130,25 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"step {step}/{steps}  loss {np.mean(losses[-100:]):.4f}  {seconds:.0f} s", flush=True)
             _save(splitter, options.output)
     export_splitter(splitter.eval(), Path(options.output).with_suffix(".onnx"))
+
+
+def _lines(renderer: LineRenderer, crops: list[str], seed: int) -> Line:
+    """Rendered lines, every fifth made of real words where there are any."""
+    if not crops:
+        return renderer
+    pasted = PastedLines(crops, seed)
+    return lambda index: pasted(index) if index % _EVERY == 0 else renderer(index)
+
+
+def _start(splitter: Splitter, path: str) -> None:
+    """Load weights; blocks that those of an earlier, shallower network lack begin as if they were not there."""
+    weights = {name: value.float() for name, value in load_file(path).items()}
+    lacking = splitter.load_state_dict(weights, strict=False).missing_keys
+    blocks = {tuple(name.split(".")[:2]) for name in lacking}
+    for place, number in blocks:
+        if place != "context":
+            raise ValueError(f"{path}: weights of another network")
+        torch.nn.init.zeros_(splitter.get_parameter(f"{place}.{number}.1.weight"))
 
 
 def _save(splitter: Splitter, path: str) -> None:

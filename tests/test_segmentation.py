@@ -7,9 +7,9 @@ from clip4str_plugin.reading.recognizer import Recognition
 from clip4str_plugin.reading.segmentation import Pieces, alternatives, choose, known_words, likeliest, worth_reading
 
 
-def line(*blanks, length=10.0):
+def line(*blanks, length=10.0, gap=0.01):
     count = len(blanks) + 1
-    return Pieces([(number / count, (number + 1) / count) for number in range(count)], blanks, length)
+    return Pieces([(number / count + gap, (number + 1) / count - gap) for number in range(count)], blanks, length)
 
 
 def readings(**texts):
@@ -51,6 +51,16 @@ def test_equal_readings_leave_the_choice_to_the_blank(left, right):
     read = readings(_00=left, _11=right, _01=left + right)
     assert choose(line(0.75), read) == [(0, 0), (1, 1)]
     assert choose(line(0.25), read) == [(0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "joined"), [("95569", "39040118", True), ("17", "726)", True), ("Qbx", "Vrtk", False)]
+)
+def test_digits_without_a_blank_to_be_seen_belong_together(left, right, joined):
+    read = readings(_00=left, _11=right, _01=left + right)
+    assert choose(line(0.75, gap=0.0), read) == ([(0, 1)] if joined else [(0, 0), (1, 1)])
+    assert choose(line(0.75), read) == [(0, 0), (1, 1)]
+    assert choose(line(0.93, gap=0.0), read) == [(0, 0), (1, 1)]
 
 
 @pytest.mark.parametrize("blank", [0.35, 0.65])

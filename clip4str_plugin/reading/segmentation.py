@@ -31,8 +31,9 @@ _SURE = 0.9
 # Words of which every character is as sure as this are well read.
 _WELL_READ = 0.8
 # What is read as nothing counts like a word as unlikely as exp(-3), and so does a cut through a number exp(-4), and one
-# before a mark or through `it's` exp(-2).
-_NOTHING, _CUT_NUMBER, _CUT_MARK = 3.0, 4.0, 2.0
+# before a mark or through `it's` exp(-2). Digits are evenly wide, so that a blank between two always shows: a cut where
+# none does counts exp(-2).
+_NOTHING, _CUT_NUMBER, _CUT_MARK, _CUT_DIGITS = 3.0, 4.0, 2.0, 2.0
 # So many characters that are read apart may be missing from what is read together; every further one makes it less
 # likely by exp(-1): a crop of two words is sometimes read as one of them.
 _MAY_MISS, _MISSING = 1, 1.0
@@ -82,6 +83,10 @@ class Pieces:
     def extent(self, span: Span) -> tuple[float, float]:
         """Left and right end of a word."""
         return self.ends[span[0]][0], self.ends[span[1]][1]
+
+    def touches_next(self, number: int) -> bool:
+        """Whether hardly a blank is to be seen behind a piece: its margin meets that of the next one."""
+        return self.ends[number + 1][0] - self.ends[number][1] <= 1e-6
 
 
 def likeliest(pieces: Pieces) -> list[Span]:
@@ -188,7 +193,7 @@ def choose(pieces: Pieces, readings: Mapping[Span, Recognition], *, backwards: b
             if blank < _CERTAIN_BLANK:
                 cost -= math.log(max(blank, 1e-9))
             before = [
-                (ways[other][0] + _cut_cost(readings, other, span, backwards), other)
+                (ways[other][0] + _cut_cost(pieces, readings, other, span, backwards), other)
                 for other in by_end.get(first - 1, ())
             ]
             if not before:
@@ -264,7 +269,7 @@ def _cost(reading: Recognition) -> float:
     return unlikely + _UNKNOWN * unknown_characters(reading.text)
 
 
-def _cut_cost(readings: Mapping[Span, Recognition], left: Span, right: Span, backwards: bool) -> float:
+def _cut_cost(pieces: Pieces, readings: Mapping[Span, Recognition], left: Span, right: Span, backwards: bool) -> float:
     """What it costs to have a cut between two words."""
     before, after = (readings[right], readings[left]) if backwards else (readings[left], readings[right])
     joined = readings.get((left[0], right[1]))
@@ -275,10 +280,11 @@ def _cut_cost(readings: Mapping[Span, Recognition], left: Span, right: Span, bac
         return _CUT_MARK
     if _contracted(a, b):
         return _CUT_MARK
+    digits = a[-1].isdigit() and b[0].isdigit() and pieces.touches_next(left[1])
     if a[-1] in ".," and b[0].isdigit():  # the point may stand on either side of the cut ...
         a, b = a[:-1], a[-1] + b
     elif joined is not None and joined.text[: len(a)] == a:
         rest = joined.text[len(a) :]  # ... or be lost by it, and letters be read for zeros
         if rest[1:] == b or len(rest) == len(b):
             b = rest
-    return _CUT_NUMBER if a[-1:].isdigit() and _DECIMALS.match(b) else 0.0
+    return _CUT_NUMBER if a[-1:].isdigit() and _DECIMALS.match(b) else _CUT_DIGITS if digits else 0.0

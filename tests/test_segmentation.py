@@ -1,10 +1,13 @@
 import math
 
+import numpy as np
 import pytest
 
 from clip4str_plugin.reading.lexicon import unknown_characters
+from clip4str_plugin.reading.orientation import Oriented
 from clip4str_plugin.reading.recognizer import Recognition
 from clip4str_plugin.reading.segmentation import Pieces, alternatives, choose, known_words, likeliest, worth_reading
+from clip4str_plugin.reading.words import Region, _amounts_together
 
 
 def line(*blanks, length=10.0, gap=0.01):
@@ -54,7 +57,8 @@ def test_equal_readings_leave_the_choice_to_the_blank(left, right):
 
 
 @pytest.mark.parametrize(
-    ("left", "right", "joined"), [("95569", "39040118", True), ("17", "726)", True), ("Qbx", "Vrtk", False)]
+    ("left", "right", "joined"),
+    [("95569", "39040118", True), ("17", "726)", True), ("100.00", "200.00", False), ("Qbx", "Vrtk", False)],
 )
 def test_digits_without_a_blank_to_be_seen_belong_together(left, right, joined):
     read = readings(_00=left, _11=right, _01=left + right)
@@ -199,3 +203,29 @@ def test_a_word_that_swallows_its_neighbour_loses():
 def test_two_known_words_with_hardly_a_blank(text, blank, expected):
     pieces = Pieces([(0.0, 0.58), (0.59, 1.0)], [blank], 6.0)
     assert known_words(pieces, (0, 1), text) == expected
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "text"),
+    [("$10.", "80", "$10.80"), ("$1,010.", "00", "$1,010.00"), ("1990.", "80", None), ("$10.", "801", None)],
+)
+def test_an_amount_that_came_apart_at_its_point_is_whole(left, right, text):
+    pieces = line(0.99)
+    words = []
+    for number, said in enumerate((left, right)):
+        x = 100 * number
+        quad = np.array([[x, 0], [x + 90, 0], [x + 90, 30], [x, 30]], np.float32)
+        region = Region(quad, 1.0, 0, np.zeros((30, 200, 3), np.uint8), pieces, (number, number))
+        words.append((region, Oriented(Recognition(said, 0.9 - number / 10, (0.9,) * len(said)))))
+    together = _amounts_together(words)
+    if text is None:
+        assert together == words
+    else:
+        ((region, item),) = together
+        assert (item.reading.text, item.reading.confidence, len(item.reading.char_confidences)) == (
+            text,
+            0.8,
+            len(text),
+        )
+        assert region.span == (0, 1)
+        assert region.polygon.tolist() == [[0, 0], [190, 0], [190, 30], [0, 30]]

@@ -61,6 +61,8 @@ _ENDINGS = frozenset([
 _NARROW_LETTERS, _WIDE_LETTERS, _NARROW, _WIDE = frozenset("iljtfrI1.,:;'!|()[]"), frozenset("mwMW@%"), 0.55, 1.4
 # The decimals of a number, and a group of its thousands.
 _DECIMALS = re.compile(r"\.\d|,\d{3}(?!\d)|,\d\d(?!\d)")
+# Two decimals end an amount.
+_AMOUNT = re.compile(r"\d[.,]\d\d$")
 # Marks that end a word, and what follows an apostrophe.
 _MARKS = frozenset(".,:;!?")
 _CONTRACTED = re.compile(r"[A-Za-z]'(s|t|d|m|re|ve|ll)(?![A-Za-z])", re.IGNORECASE)
@@ -280,7 +282,7 @@ def _cut_cost(pieces: Pieces, readings: Mapping[Span, Recognition], left: Span, 
         return _CUT_MARK
     if _contracted(a, b):
         return _CUT_MARK
-    digits = a[-1].isdigit() and b[0].isdigit() and pieces.touches_next(left[1])
+    digits = a[-1].isdigit() and b[0].isdigit() and pieces.touches_next(left[1]) and not _AMOUNT.search(a)
     if a[-1] in ".," and b[0].isdigit():  # the point may stand on either side of the cut ...
         a, b = a[:-1], a[-1] + b
     elif joined is not None and joined.text[: len(a)] == a:

@@ -49,6 +49,9 @@ _OF_PAGE, _SHORT_LINE = 100, 3
 # Underscores at the ends of a word are nearly always a part of a rule, and so many dots lead to another word.
 _RULES = re.compile(r"_*(.*?)_*(?:[.…·]{4,}_*)?", re.DOTALL)
 
+# The point of an amount goes with its first part where its type is wide: `$10.` and `80`.
+_FIRST_PART, _DECIMALS = re.compile(r"[$€£]\d[\d,]*\."), re.compile(r"\d\d")
+
 _Views = Callable[[], Sequence[Straightened]]
 
 
@@ -185,7 +188,7 @@ def read_regions(
         # Detected words are lines of their own.
         lines.setdefault((number, region.line), {})[region.span] = region, item
     _read_alternatives(pages, lines, recognize, max_length)
-    chosen = [(number, *word) for (number, _), line in lines.items() for word in _chosen(line)]
+    chosen = [(number, *word) for (number, _), line in lines.items() for word in _amounts_together(_chosen(line))]
     items = [item for _, _, item in chosen]
     if other_views:
         regions = [region for _, region, _ in chosen]
@@ -351,6 +354,32 @@ def _chosen(line: _Line) -> list[tuple[Region, Oriented[Recognition]]]:
     readings = {span: item.reading for span, (_, item) in line.items()}
     spans = choose(pieces, readings, backwards=_turns_of(line) == 2)
     return [line[span] for span in spans]
+
+
+def _amounts_together(
+    words: list[tuple[Region, Oriented[Recognition]]],
+) -> list[tuple[Region, Oriented[Recognition]]]:
+    """The words of a line, amounts that came apart at their point whole again."""
+    together: list[tuple[Region, Oriented[Recognition]]] = []
+    for region, item in words:
+        if together:
+            before, first = together[-1]
+            texts = first.reading.text, item.reading.text
+            follows = before.span[1] + 1 == region.span[0] and before.pieces is not None
+            quads = len(before.polygon) == len(region.polygon) == 4 and first.turns == item.turns == 0
+            if follows and quads and _FIRST_PART.fullmatch(texts[0]) and _DECIMALS.fullmatch(texts[1]):
+                polygon = np.concatenate([before.polygon[:1], region.polygon[1:3], before.polygon[3:]])
+                reading = replace(
+                    first.reading,
+                    text="".join(texts),
+                    confidence=min(first.reading.confidence, item.reading.confidence),
+                    char_confidences=(*first.reading.char_confidences, *item.reading.char_confidences),
+                )
+                whole = replace(before, polygon=polygon, span=(before.span[0], region.span[1]))
+                together[-1] = whole, replace(first, reading=reading)
+                continue
+        together.append((region, item))
+    return together
 
 
 def split_each(image: np.ndarray, polygons: list[np.ndarray]) -> list[list[np.ndarray]]:

@@ -14,7 +14,8 @@ from clip4str_plugin.reading.line_reading import mean_confidence, read_lines
 from clip4str_plugin.reading.long_words import longest_text
 from clip4str_plugin.reading.reader import Reader
 from clip4str_plugin.reading.recognizer import Recognizer
-from clip4str_plugin.reading.words import read_words, split_each
+from clip4str_plugin.reading.regions import split_each
+from clip4str_plugin.reading.words import read_words
 
 __all__ = ["ClipOcrDetector", "ClipTextRecognizer", "ClipWordDetector"]
 

@@ -217,7 +217,7 @@ class DetectorBoxes:
 def _words(page: np.ndarray, detections: Detections) -> tuple[list[np.ndarray], np.ndarray, list[int]]:
     """Polygons of words, (K, 2) float32 pixels, their scores, (N,), and lines; unreadable ones are left out."""
     if detections.granularity == "line":
-        from clip4str_plugin.reading.words import split_each
+        from clip4str_plugin.reading.regions import split_each
 
         words = split_each(page, detections.polygons)
     else:

@@ -218,7 +218,7 @@ def test_words_upside_down_are_read_the_other_way(mode, text):
 def test_the_words_of_a_detected_line_run_the_same_way(monkeypatch):
     page, boxes = arrows((100, 10), (20, 120), (110, 30))
     ends = [((each[:, 0].min() - 20) / 440, (each[:, 0].max() - 20) / 440) for each in boxes]
-    monkeypatch.setattr("clip4str_plugin.reading.words.find_pieces", lambda crops: [Pieces(ends, [1.0, 1.0], 11.0)])
+    monkeypatch.setattr("clip4str_plugin.reading.regions.find_pieces", lambda crops: [Pieces(ends, [1.0, 1.0], 11.0)])
     line = Detections([box(20, boxes[0][:, 1].min(), 440, np.ptp(boxes[0][:, 1]))], [0.5], "line")
     (result,) = reader_of(line, ArrowRecognizer()).stream([page])
     assert result.text == "30>110 120>20 10>100", "two of three say that it is upside down"
@@ -227,7 +227,7 @@ def test_the_words_of_a_detected_line_run_the_same_way(monkeypatch):
 def test_a_doubtful_blank_is_settled_by_reading(monkeypatch):
     """A recognizer that is sure of wide crops joins, one that is sure of narrow crops cuts."""
     monkeypatch.setattr(
-        "clip4str_plugin.reading.words.find_pieces", lambda crops: [Pieces([(0.0, 0.5), (0.5, 1.0)], [0.6], 6.0)]
+        "clip4str_plugin.reading.regions.find_pieces", lambda crops: [Pieces([(0.0, 0.5), (0.5, 1.0)], [0.6], 6.0)]
     )
     page = np.full((100, 300, 3), 255, np.uint8)
     line = Detections([box(20, 20, 240, 40)], [0.5], "line")
@@ -250,7 +250,7 @@ def test_a_doubtful_blank_is_settled_by_reading(monkeypatch):
 def test_a_piece_without_pixels_costs_nothing_else(monkeypatch):
     """The second likely word lies beside the page, and an alternative is a part of it."""
     pieces = Pieces([(0.0, 0.4), (2.0, 2.5), (2.5, 3.0), (0.5, 1.0)], [0.95, 0.4, 0.95], 6.0)
-    monkeypatch.setattr("clip4str_plugin.reading.words.find_pieces", lambda crops: [pieces])
+    monkeypatch.setattr("clip4str_plugin.reading.regions.find_pieces", lambda crops: [pieces])
     page = np.full((100, 300, 3), 255, np.uint8)
     line = Detections([box(20, 20, 240, 40)], [0.5], "line")
 

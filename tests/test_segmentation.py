@@ -6,8 +6,9 @@ import pytest
 from clip4str_plugin.reading.lexicon import unknown_characters
 from clip4str_plugin.reading.orientation import Oriented
 from clip4str_plugin.reading.recognizer import Recognition
+from clip4str_plugin.reading.regions import Region
 from clip4str_plugin.reading.segmentation import Pieces, alternatives, choose, known_words, likeliest, worth_reading
-from clip4str_plugin.reading.words import Region, _amounts_together
+from clip4str_plugin.reading.word_boundaries import amounts_together
 
 
 def line(*blanks, length=10.0, gap=0.01):
@@ -217,7 +218,7 @@ def test_an_amount_that_came_apart_at_its_point_is_whole(left, right, text):
         quad = np.array([[x, 0], [x + 90, 0], [x + 90, 30], [x, 30]], np.float32)
         region = Region(quad, 1.0, 0, np.zeros((30, 200, 3), np.uint8), pieces, (number, number))
         words.append((region, Oriented(Recognition(said, 0.9 - number / 10, (0.9,) * len(said)))))
-    together = _amounts_together(words)
+    together = amounts_together(words)
     if text is None:
         assert together == words
     else:

@@ -54,7 +54,7 @@ def test_crops_without_ink_are_harmless():
 
 @pytest.mark.parametrize("upside_down", [False, True])
 def test_a_reader_gives_each_letter_its_place(upside_down, monkeypatch):
-    monkeypatch.setattr("clip4str_plugin.reading.words.find_pieces", lambda crops: [Pieces([(0.0, 1.0)], [], 5.0)])
+    monkeypatch.setattr("clip4str_plugin.reading.regions.find_pieces", lambda crops: [Pieces([(0.0, 1.0)], [], 5.0)])
     crop = drawn("XYZ", 0.5)
     height, width = crop.shape[:2]
     middles = [np.mean(ends) * width for ends in find_spread_letters(crop, "XYZ")]

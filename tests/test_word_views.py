@@ -8,9 +8,11 @@ from clip4str_plugin.cli import main, options
 from clip4str_plugin.geometry.rectification import other_views, straighten
 from clip4str_plugin.reading.detectors import Detections
 from clip4str_plugin.reading.recognizer import Recognition
+from clip4str_plugin.reading.region_reading import read_regions
+from clip4str_plugin.reading.regions import Region, cut_words
 from clip4str_plugin.reading.segmentation import Pieces
 from clip4str_plugin.reading.word_views import read_other_views
-from clip4str_plugin.reading.words import Region, cut_words, read_regions, read_words
+from clip4str_plugin.reading.words import read_words
 
 
 def reading(text, sure):

@@ -87,7 +87,8 @@ def read_lines(
     """
     from clip4str_plugin.reading.detectors import Detections
     from clip4str_plugin.reading.long_words import longest_text
-    from clip4str_plugin.reading.words import cut_words, read_regions
+    from clip4str_plugin.reading.region_reading import read_regions
+    from clip4str_plugin.reading.regions import cut_words
 
     regions = []
     for crop in crops:
@@ -123,7 +124,8 @@ def read_lines_of_page(
     Returns:
         one reading a line, in their order; without words where a line encloses no pixel.
     """
-    from clip4str_plugin.reading.words import cut_words, read_regions
+    from clip4str_plugin.reading.region_reading import read_regions
+    from clip4str_plugin.reading.regions import cut_words
 
     (found,) = read_regions([cut_words(page, lines)], recognizer, orientation)
     words: list[list[tuple[Oriented[Recognition], float, float]]] = [[] for _ in lines.polygons]

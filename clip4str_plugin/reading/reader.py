@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from clip4str_plugin.options import Confidence
     from clip4str_plugin.reading.detectors import Detections, Detector
     from clip4str_plugin.reading.recognizer import Recognition, Recognizer
-    from clip4str_plugin.reading.words import Region
+    from clip4str_plugin.reading.regions import Region
 
 __all__ = ["Reader", "Source"]
 
@@ -247,7 +247,7 @@ class Reader:
     def _recognize(self, pages: list[list[Region]]) -> list[list[_Piece]]:
         """Read the crops of several pages together."""
         from clip4str_plugin.reading.orientation import turn_polygon
-        from clip4str_plugin.reading.words import read_regions
+        from clip4str_plugin.reading.region_reading import read_regions
 
         return [
             [
@@ -337,7 +337,7 @@ def _draft(image: np.ndarray, detections: Detections | Exception, seconds: float
     if isinstance(detections, Exception):
         usable = image if isinstance(image, np.ndarray) and image.ndim == 3 else None
         return _Draft(usable, error=f"no text could be detected: {_one_line(detections)}")
-    from clip4str_plugin.reading.words import cut_words
+    from clip4str_plugin.reading.regions import cut_words
 
     begin = time.perf_counter()
     try:

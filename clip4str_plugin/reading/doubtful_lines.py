@@ -1,0 +1,82 @@
+"""Lines of doubtful blanks: the words that are possible are read, and those that read best are chosen."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from clip4str_plugin.reading.long_words import read_long_words
+from clip4str_plugin.reading.orientation import oriented
+from clip4str_plugin.reading.regions import ReadRegion, Region, leaving_out
+from clip4str_plugin.reading.segmentation import Span, choose, likeliest, worth_reading
+
+if TYPE_CHECKING:
+    from clip4str_plugin.reading.recognizer import Recognition
+
+__all__ = ["Line", "chosen_words", "read_alternatives"]
+
+logger = logging.getLogger(__name__)
+
+# The words of a line that were read, by the pieces they are made of.
+Line: TypeAlias = dict[Span, ReadRegion]
+
+
+def read_alternatives(
+    pages: Sequence[Sequence[Region]],
+    lines: Mapping[tuple[int, int], Line],
+    recognize: Callable[[list[np.ndarray]], Sequence[Recognition]],
+    max_length: int | None,
+) -> None:
+    """Read, in one batch, the alternatives that can still win, and add them to their lines."""
+    open_lines = {
+        place: (turns, {span: item.reading for span, (_, item) in line.items()})
+        for place, line in lines.items()
+        if (turns := _turns_of(line)) in (0, 2) and _is_whole(line)
+    }
+    trials: list[tuple[Line, Region, int]] = []
+    views: list[np.ndarray] = []
+    for number, page in enumerate(pages):
+        for region in page:
+            place = number, region.line
+            if region.likely or region.pieces is None or place not in open_lines:
+                continue
+            turns, readings = open_lines[place]
+            if worth_reading(region.pieces, region.span, readings):
+                with leaving_out():
+                    views.append(np.rot90(region.crop, turns))
+                    trials.append((lines[place], region, turns))
+    # Only now: what is read must not keep others from being read.
+    if trials:
+        again = read_long_words(views, recognize(views), recognize, max_length)
+        for (line, region, turns), reading in zip(trials, again):
+            item = oriented(reading, turns)
+            if reading.text and item.turns == turns:
+                line[region.span] = region, item
+        logger.debug("%d crops were read to settle %d lines", len(trials), len({id(line) for line, _, _ in trials}))
+
+
+def chosen_words(line: Line) -> list[ReadRegion]:
+    """The words of a line."""
+    pieces = next(iter(line.values()))[0].pieces
+    if pieces is None or all(region.likely for region, _ in line.values()):
+        return list(line.values())
+    readings = {span: item.reading for span, (_, item) in line.items()}
+    spans = choose(pieces, readings, backwards=_turns_of(line) == 2)
+    return [line[span] for span in spans]
+
+
+def _is_whole(line: Line) -> bool:
+    """Whether all likely words of a line are there: one that encloses no pixel is not, and nothing takes its place."""
+    pieces = next(iter(line.values()))[0].pieces
+    return pieces is not None and line.keys() >= set(likeliest(pieces))
+
+
+def _turns_of(line: Line) -> int:
+    """By how many quarter turns most of a line was turned to be read."""
+    characters: dict[int, int] = {}
+    for _, item in line.values():
+        characters[item.turns] = characters.get(item.turns, 0) + len(item.reading.text)
+    return max(characters, key=lambda turns: characters[turns])

@@ -1,0 +1,84 @@
+"""From regions of pages to their words: read, doubtful lines settled, doubtful words read again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clip4str_plugin.options import Orientation
+from clip4str_plugin.reading.doubtful_lines import Line, chosen_words, read_alternatives
+from clip4str_plugin.reading.letter_case import SeenWord, settle_case
+from clip4str_plugin.reading.orientation import stands_on_end
+from clip4str_plugin.reading.regions import ReadRegion, Region
+from clip4str_plugin.reading.word_boundaries import amounts_together, known_words_apart, letters_apart, without_rules
+from clip4str_plugin.reading.words import read_from_other_views, read_words
+
+if TYPE_CHECKING:
+    from clip4str_plugin.reading.recognizer import Recognition
+
+__all__ = ["read_regions"]
+
+
+def read_regions(
+    pages: Sequence[Sequence[Region]],
+    recognize: Callable[[list[np.ndarray]], Sequence[Recognition]],
+    orientation: Orientation = "auto",
+    max_length: int | None = None,
+    other_views: bool = True,
+) -> list[list[ReadRegion]]:
+    """Read the words of several pages together, and settle what the words of doubtful lines are.
+
+    Args:
+        pages: for each page its words and their alternatives.
+        recognize: reads crops; a ``Recognizer``, say.
+        orientation: which words are tried in other directions, see ``resolve_orientation``.
+        max_length: as in `read_words`.
+        other_views: whether to read doubtful words again: words of lines with more beside them and less above and
+            below, others turned a little or, where their outline is no quad, with more margin and as the upright box
+            around them.
+
+    Returns:
+        for each page its words, line after line, each with its reading and the direction it was read in.
+    """
+    likely = [(number, region) for number, page in enumerate(pages) for region in page if region.likely]
+    settled = read_words(
+        [region.crop for _, region in likely],
+        recognize,
+        orientation=orientation,
+        on_end=[orientation != "off" and stands_on_end(region.polygon) for _, region in likely],
+        lines=[(number, region.line) for number, region in likely],
+        pages=[number for number, _ in likely],
+        max_length=max_length,
+        other_views=False,  # only when it is settled what the words are
+    )
+    lines: dict[tuple[int, int], Line] = {}
+    for (number, region), item in zip(likely, settled):
+        # Detected words are lines of their own.
+        lines.setdefault((number, region.line), {})[region.span] = region, item
+    read_alternatives(pages, lines, recognize, max_length)
+    chosen = [(number, *word) for (number, _), line in lines.items() for word in amounts_together(chosen_words(line))]
+    items = [item for _, _, item in chosen]
+    if other_views:
+        regions = [region for _, region, _ in chosen]
+        views = [region.other_views for region in regions]
+        items = read_from_other_views([region.crop for region in regions], items, recognize, views, max_length)
+    found: list[list[ReadRegion]] = [[] for _ in pages]
+    for (number, region, _), item in zip(chosen, items):
+        for word in known_words_apart(region, replace(item, reading=without_rules(item.reading))):
+            found[number] += letters_apart(*word)
+    return [_with_case(page) for page in found]
+
+
+def _with_case(page: list[ReadRegion]) -> list[ReadRegion]:
+    """The words of a page, small letters and capitals that look alike told apart by their size."""
+    words = [
+        SeenWord(item.reading, np.rot90(region.crop, item.turns), region.polygon.mean(axis=0), region.line)
+        for region, item in page
+    ]
+    changed = settle_case(words)
+    return [
+        (region, replace(item, reading=changed.get(index, item.reading))) for index, (region, item) in enumerate(page)
+    ]

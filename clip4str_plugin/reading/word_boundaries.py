@@ -1,0 +1,105 @@
+"""Where words begin and end, by what was read: put together, taken apart, rules and leaders left out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clip4str_plugin.geometry.text_strip import TextStrip
+from clip4str_plugin.reading.orientation import Oriented
+from clip4str_plugin.reading.regions import ReadRegion, Region
+from clip4str_plugin.reading.segmentation import known_words
+from clip4str_plugin.reading.spread_letters import find_spread_letters
+
+if TYPE_CHECKING:
+    from clip4str_plugin.reading.recognizer import Recognition
+
+__all__ = ["amounts_together", "known_words_apart", "letters_apart", "without_rules"]
+
+# Underscores at the ends of a word are nearly always a part of a rule, and so many dots lead to another word.
+_RULES = re.compile(r"_*(.*?)_*(?:[.…·]{4,}_*)?", re.DOTALL)
+
+# The point of an amount goes with its first part where its type is wide: `$10.` and `80`.
+_FIRST_PART, _DECIMALS = re.compile(r"[$€£]\d[\d,]*\."), re.compile(r"\d\d")
+
+
+def amounts_together(words: list[ReadRegion]) -> list[ReadRegion]:
+    """The words of a line, amounts that came apart at their point whole again."""
+    together: list[ReadRegion] = []
+    for region, item in words:
+        if together:
+            before, first = together[-1]
+            texts = first.reading.text, item.reading.text
+            follows = before.span[1] + 1 == region.span[0] and before.pieces is not None
+            quads = len(before.polygon) == len(region.polygon) == 4 and first.turns == item.turns == 0
+            if follows and quads and _FIRST_PART.fullmatch(texts[0]) and _DECIMALS.fullmatch(texts[1]):
+                polygon = np.concatenate([before.polygon[:1], region.polygon[1:3], before.polygon[3:]])
+                reading = replace(
+                    first.reading,
+                    text="".join(texts),
+                    confidence=min(first.reading.confidence, item.reading.confidence),
+                    char_confidences=(*first.reading.char_confidences, *item.reading.char_confidences),
+                )
+                whole = replace(before, polygon=polygon, span=(before.span[0], region.span[1]))
+                together[-1] = whole, replace(first, reading=reading)
+                continue
+        together.append((region, item))
+    return together
+
+
+def known_words_apart(region: Region, item: Oriented[Recognition]) -> list[ReadRegion]:
+    """A word of a line, or the two known words that it is made of."""
+    reading, pieces, backwards = item.reading, region.pieces, item.turns == 2
+    if pieces is None or item.turns % 2 or len(reading.char_confidences) != len(reading.text) or backwards:
+        return [(region, item)]
+    found = known_words(pieces, region.span, reading.text)
+    if found is None:
+        return [(region, item)]
+    characters, last = found
+    strip = TextStrip.of(region.polygon, "top-left")
+    left, right = pieces.extent(region.span)
+    words = []
+    for span, part in (
+        ((region.span[0], last), slice(None, characters)),
+        ((last + 1, region.span[1]), slice(characters, None)),
+    ):
+        ends = [(end - left) / (right - left) for end in pieces.extent(span)]
+        sure = reading.char_confidences[part]
+        # A product of probabilities is as many factors shorter; means and minima hardly change.
+        share = len(sure) / len(reading.text) if reading.confidence < min(reading.char_confidences) else 1.0
+        word = replace(reading, text=reading.text[part], confidence=reading.confidence**share, char_confidences=sure)
+        words.append((replace(region, polygon=strip.polygon(*ends), span=span), replace(item, reading=word)))
+    return words
+
+
+def letters_apart(region: Region, item: Oriented[Recognition]) -> list[ReadRegion]:
+    """A word of a line, or its letters where blanks part them all."""
+    reading = item.reading
+    if region.pieces is None or item.turns % 2 or len(reading.char_confidences) != len(reading.text):
+        return [(region, item)]
+    crop = np.rot90(region.crop, item.turns)
+    ends = find_spread_letters(crop, reading.text)
+    if not ends:
+        return [(region, item)]
+    strip = TextStrip.of(region.polygon, "top-left")
+    letters = []
+    for (left, right), char, sure in zip(ends, reading.text, reading.char_confidences):
+        polygon = strip.polygon(*((1 - right, 1 - left) if item.turns else (left, right)))
+        letter = replace(reading, text=char, confidence=sure, char_confidences=(sure,))
+        letters.append((replace(region, polygon=polygon), replace(item, reading=letter)))
+    return letters[::-1] if item.turns else letters
+
+
+def without_rules(reading: Recognition) -> Recognition:
+    """Leave out what a word stands on or leads to: underscores at its ends, and a leader behind it."""
+    text = reading.text
+    found = _RULES.fullmatch(text)
+    if found is None or found[1] == text or not any(map(str.isalnum, found[1])):
+        return reading
+    characters = reading.char_confidences
+    if len(characters) == len(text):
+        characters = characters[found.start(1) : found.end(1)]
+    return replace(reading, text=found[1], char_confidences=characters)

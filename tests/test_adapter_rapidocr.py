@@ -22,7 +22,7 @@ rapidocr = pytest.importorskip("rapidocr")
 
 from clip4str_adapters import _page_network  # noqa: E402
 from clip4str_adapters.rapidocr import attach, detector, text_recognizer  # noqa: E402
-from clip4str_adapters.rapidocr_boxes import find_boxes  # noqa: E402
+from clip4str_adapters.rapidocr_boxes import BoxSettings, find_boxes  # noqa: E402
 
 QUIET = {"Global.log_level": "error", "Global.use_cls": False}
 
@@ -107,6 +107,14 @@ def test_boxes_and_scores_are_those_of_rapidocr(detect, options):
         away = np.abs(their_centres - box.mean(axis=0)).max(axis=1)
         assert away.min() < 0.2
         assert score == pytest.approx(their_scores[away.argmin()])
+
+
+def test_specks_do_not_cost_a_page_its_text():
+    text_map = np.zeros((400, 600), np.float32)
+    text_map[100::4, ::4] = 0.9  # 11,250 specks below two words
+    text_map[20:40, 50:150] = text_map[60:80, 50:150] = 0.9
+    boxes, _ = find_boxes(text_map, BoxSettings())
+    assert sorted(boxes.mean(axis=1)[:, 1].round().tolist()) == [30, 70]
 
 
 def test_it_settles_for_all_sizes_when_a_second_one_comes(detect):

@@ -247,6 +247,20 @@ def test_a_doubtful_blank_is_settled_by_reading(monkeypatch):
         assert result.text == text
 
 
+def test_narrow_words_are_not_tried_on_end(grid):
+    """Their outlines tell their direction."""
+
+    class TurnsTallCrops:
+        upright = ColourRecognizer()
+
+        def __call__(self, crops, color="rgb"):
+            raise AssertionError("not upright")
+
+    (result,) = reader_of(grid[1], TurnsTallCrops()).stream([grid[0]])
+    assert result.error is None
+    assert len(result.words) == 12
+
+
 def test_a_piece_without_pixels_costs_nothing_else(monkeypatch):
     """The second likely word lies beside the page, and an alternative is a part of it."""
     pieces = Pieces([(0.0, 0.4), (2.0, 2.5), (2.5, 3.0), (0.5, 1.0)], [0.95, 0.4, 0.95], 6.0)

@@ -393,6 +393,9 @@ def test_nothing_read_for_certain_gives_way_to_a_turned_reading():
     assert upright.text == ""
     assert turned.text == "aa"
     assert turned.confidence < upright.confidence
+    recognizer = Recognizer(TopReader(), turn_tall=True)
+    assert recognizer.upright([crop]) == [upright]
+    assert recognizer([crop]) == [turned], "it turns still itself"
 
 
 def test_bad_crop_can_be_read_as_empty(caplog):

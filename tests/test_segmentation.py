@@ -34,8 +34,9 @@ def test_certain_blanks_and_certain_words_leave_no_alternative():
     assert alternatives(line(0.99, 0.0001, 0.99)) == []
 
 
-def test_alternatives_are_all_other_words_over_doubtful_blanks():
-    assert sorted(alternatives(line(0.6, 0.3))) == [(0, 1), (0, 2), (1, 1), (2, 2)]
+def test_alternatives_are_parts_of_words_and_several_of_them_over_doubtful_blanks():
+    # Never a word with a part of another.
+    assert sorted(alternatives(line(0.6, 0.3))) == [(0, 2), (1, 1), (2, 2)]
     # What a certain blank parts is never tried together, and what a certain word joins never apart.
     assert sorted(alternatives(line(0.6, 0.99, 0.0001))) == [(0, 1)]
 
@@ -143,6 +144,12 @@ def test_what_cannot_win_is_not_read():
 )
 def test_where_a_mark_may_be_lost_both_are_read(left, right):
     assert worth_reading(line(0.8), (0, 1), readings(_00=left, _11=right))
+
+
+def test_words_beside_a_number_are_not_drawn_in():
+    beside = readings(_00="12", _11="345", _22="York")
+    assert worth_reading(line(0.8, 0.8), (0, 1), beside)
+    assert not worth_reading(line(0.8, 0.8), (0, 2), beside)
 
 
 @pytest.mark.parametrize(

@@ -95,8 +95,9 @@ def read_lines(
         height, width = crop.shape[:2]
         whole = [np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)] if crop.size else []
         regions.append(cut_words(crop, Detections(whole, np.ones(len(whole)), "line")))
+    upright = getattr(recognizer, "upright", recognizer)
     found = read_regions(
-        regions, lambda views: recognizer(views, color=color), orientation, max_length=longest_text(recognizer)
+        regions, lambda views: upright(views, color=color), orientation, max_length=longest_text(recognizer)
     )
     widths = [crop.shape[1] for crop in crops]
     return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
@@ -159,6 +160,15 @@ class Recognizer:
     def dtype(self) -> torch.dtype:
         """The floating point type of the PyTorch model."""
         return self._of_pytorch("dtype")
+
+    @property
+    def upright(self) -> Recognizer:
+        """The same recognizer without ``turn_tall``: for crops whose shape does not tell their direction any more."""
+        if not self.turn_tall:
+            return self
+        same = copy.copy(self)
+        same.turn_tall = False
+        return same
 
     def with_pytorch(self) -> Recognizer:
         """Return a recognizer of the same model and options that computes with PyTorch."""

@@ -43,6 +43,8 @@ def read_regions(
     Returns:
         for each page its words, line after line, each with its reading and the direction it was read in.
     """
+    # Outlines tell the direction of narrow words, which are many among numbers: none needs to be read on end as well.
+    recognize = getattr(recognize, "upright", recognize)
     likely = [(number, region) for number, page in enumerate(pages) for region in page if region.likely]
     settled = read_words(
         [region.crop for _, region in likely],

@@ -98,8 +98,9 @@ def likeliest(pieces: Pieces) -> list[Span]:
 
 
 def alternatives(pieces: Pieces) -> list[Span]:
-    """Other words that the doubtful blanks of a line leave possible."""
-    count, usual = len(pieces.ends), set(likeliest(pieces))
+    """Other words that the doubtful blanks of a line leave possible: parts of the likeliest, or several of them."""
+    count, usual = len(pieces.ends), likeliest(pieces)
+    first_pieces, last_pieces = map(set, zip(*usual))
     begins = [0, *(number + 1 for number, blank in enumerate(pieces.blanks) if blank > _CERTAIN_WORD)]
     stops = [*(number for number, blank in enumerate(pieces.blanks) if blank > _CERTAIN_WORD), count - 1]
     found = []
@@ -110,7 +111,8 @@ def alternatives(pieces: Pieces) -> list[Span]:
             too_long = last > first and (right - left) * pieces.length > _LONGEST
             if too_long or max(inside, default=0.0) >= _CERTAIN_BLANK or sum(b > _CERTAIN_WORD for b in inside) > _MOST:
                 break
-            if (first, last) not in usual:
+            joins = first in first_pieces and last in last_pieces
+            if (first, last) not in usual and (joins or not any(first <= end < last for end in last_pieces)):
                 found.append((first, last))
     return found
 
@@ -118,13 +120,14 @@ def alternatives(pieces: Pieces) -> list[Span]:
 def worth_reading(pieces: Pieces, span: Span, readings: Mapping[Span, Recognition]) -> bool:
     """Whether an alternative can win, however well it is read, given the readings of the likeliest words.
 
-    None within a sure word can, and none whose blanks alone make it less likely than the words it stands for, unless a
-    cut may have gone through a number or lost a mark.
+    None within a sure word can, and none whose blanks alone make it less likely than the words it stands for, unless
+    every cut in it may have gone through a number or lost a mark.
     """
     words = sorted(word for word in readings if word[0] <= span[1] and span[0] <= word[1])
+    joins = len(words) > 1
     if any(word[0] <= span[0] and span[1] <= word[1] and _cost(readings[word]) < -math.log(_SURE) for word in words):
         return False
-    if any(_may_be_cut(readings[left].text, readings[right].text) for left, right in pairwise(words)):
+    if joins and all(_may_be_cut(readings[left].text, readings[right].text) for left, right in pairwise(words)):
         return True
     first, last = words[0][0], words[-1][1]
     cuts = {right for _, right in words[:-1]}
@@ -132,13 +135,11 @@ def worth_reading(pieces: Pieces, span: Span, readings: Mapping[Span, Recognitio
         return False
     now = sum(_cost(readings[word]) for word in words) + _blank_costs(pieces, first, last, cuts)
     edges = {edge for edge in (span[0] - 1, span[1]) if first <= edge < last}
-    free = {number for number in range(first, last) if not span[0] <= number < span[1] and pieces.blanks[number] >= 0.5}
     # Read together, well-read words say what they say apart: only if that is a word can it be the likelier.
     said = [readings[word] for word in words]
-    joins = len(words) > 1 and (first, last) == span
     well = joins and all(min(reading.char_confidences, default=0.0) >= _WELL_READ for reading in said)
     unknown = _UNKNOWN * unknown_characters("".join(reading.text for reading in said)) if well else 0.0
-    return _blank_costs(pieces, first, last, edges | free) + unknown < now
+    return _blank_costs(pieces, first, last, edges) + unknown < now
 
 
 def _may_be_cut(left: str, right: str) -> bool:

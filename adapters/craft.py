@@ -19,6 +19,7 @@ import numpy as np
 from clip4str_adapters.craft_network import FILL, PACKAGE, STRIDE, Network, Precision, bundled_weights, load_network
 from clip4str_adapters.craft_tiles import Tile, place_tiles, plan_tiles
 from clip4str_adapters.craft_words import Thresholds, find_words
+from clip4str_plugin.errors import DetectorError
 from clip4str_plugin.reading.detectors import Detections, check_page, load_detector
 from clip4str_plugin.reading.tiles import one_per_place
 
@@ -38,6 +39,7 @@ def detector(
     low_text: float = 0.4,
     precision: Precision = "auto",
     threads: int | None = None,
+    scout: Scout | None = None,
 ) -> CraftDetector:
     """Build CRAFT.
 
@@ -50,6 +52,7 @@ def detector(
         precision: of the arithmetic in OpenVINO: "fp32", "bf16", "int8" (8 bits, for the weights in ``torchfree-ocr``
             alone), or "auto": 8 bits for these, for others bf16 where the processor has it.
         threads: CPU threads of the networks, None for one a core.
+        scout: says where to look, None for ``rapidocr``.
 
     Returns:
         a detector of words, safe to call from several threads.
@@ -60,8 +63,10 @@ def detector(
     """
     thresholds = Thresholds(text_threshold, link_threshold, low_text)
     network = load_network(bundled_weights() if arch is None else Path(arch), precision, threads)
-    scout: Any = load_detector("rapidocr", threads=threads)
-    return CraftDetector(network, scout, thresholds)
+    looks_first: Any = load_detector("rapidocr", threads=threads) if scout is None else scout
+    if not hasattr(looks_first, "see"):
+        raise DetectorError(f"scout is {scout!r}; it has to be a detector that sees, such as load_detector('rapidocr')")
+    return CraftDetector(network, looks_first, thresholds)
 
 
 class _Seen(Protocol):

@@ -99,6 +99,22 @@ def test_engines_agree(bright_is_text, monkeypatch):
     np.testing.assert_allclose(load_network(bright_is_text)(picture), with_openvino, atol=1e-5)
 
 
+def test_the_second_picture_of_a_size_is_seen_as_the_first(bright_is_text):
+    # The memory that the first one took was given back.
+    picture = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    network = load_network(bright_is_text, "fp32")
+    first, other, again = network(picture), network(255 - picture), network(picture)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_a_scout_may_be_given_and_has_to_see(bright_is_text):
+    scout = Everywhere()
+    assert detector(str(bright_is_text), scout=scout).scout is scout
+    with pytest.raises(DetectorError, match="scout is 'rapidocr'"):
+        detector(str(bright_is_text), scout="rapidocr")
+
+
 @pytest.mark.slow
 def test_weights_of_pytorch_give_the_maps_of_the_module(tmp_path):
     import torch

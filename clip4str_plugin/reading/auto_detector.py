@@ -37,7 +37,7 @@ def detector(arch: str | None = None, *, threads: int | None = None, **options: 
     if arch is not None:
         raise DetectorError(f"the detector 'auto' chooses by itself and takes no {arch!r}; name 'craft' or 'rapidocr'")
     lines = load_detector("rapidocr", threads=threads, **options)
-    return AutoDetector(lines, partial(load_detector, "craft", threads=threads))
+    return AutoDetector(lines, partial(load_detector, "craft", threads=threads, scout=lines))
 
 
 class AutoDetector:

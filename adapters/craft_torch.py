@@ -101,7 +101,9 @@ def load_craft(path: Path) -> Craft:
     weights = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(weights, dict):
         raise DetectorError(f"{path} holds a {type(weights).__name__}, not the weights of CRAFT")
-    model = Craft()
+    with torch.device("meta"):  # no random numbers for what the file replaces
+        model = Craft()
+    model.to_empty(device="cpu")
     try:
         model.load_state_dict({name.removeprefix("module."): value for name, value in weights.items()})
     except RuntimeError as error:

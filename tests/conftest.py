@@ -68,7 +68,16 @@ def golden_images(golden):
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_the_session(tmp_path_factory):
-    """Keep graphs and downloads of the tests out of the user's cache."""
+    """Keep graphs and downloads of the tests out of the user's cache; test processes share them."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CLIP4STR_CACHE", str(tmp_path_factory.mktemp("clip4str-cache")))
+        patch.setenv("CLIP4STR_CACHE", str(folder / "clip4str-cache"))
         yield
+
+
+@pytest.fixture
+def pytorch_alone(monkeypatch):
+    """Let PyTorch compute on the CPU, too: making OpenVINO's graphs of a new model takes ten seconds."""
+    monkeypatch.setattr("clip4str_plugin.model.engines.precision.find_spec", lambda name: None)

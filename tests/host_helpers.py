@@ -2,13 +2,12 @@
 
 import shutil
 import socket
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
-import torch
 
 from clip4str_plugin.reading.recognizer import Recognition
 
@@ -31,8 +30,14 @@ class Reader:
         self.word_confidence = confidence
         self.char_confidence = char_confidence
         self.shapes = []
-        self.model = torch.nn.Linear(1, 1)  # adapters of torch hosts move it
         self.config = SimpleNamespace(max_label_length=25)
+
+    @cached_property
+    def model(self):
+        """What adapters of PyTorch hosts move; others never ask for it and do without PyTorch."""
+        import torch
+
+        return torch.nn.Linear(1, 1)
 
     def __call__(self, crops, color="rgb"):
         return list(self.stream(crops, color))
@@ -60,18 +65,23 @@ def _rapidocr_recognizer():
     return RapidOCR(params={"Global.log_level": "error"})._load_rec_model()
 
 
-def real_reader(**options):
-    """Read words for real, with the recognizer in RapidOCR's wheel: for tests of what surrounds a recognizer."""
+def real_reader(char_confidence=0.97, **options):
+    """Read words for real, with the recognizer in RapidOCR's wheel: for tests of what surrounds a recognizer.
+
+    Its characters are sure enough that no word is read again from other views.
+    """
     from rapidocr.ch_ppocr_rec import TextRecInput
 
     def read(crop):
         return _rapidocr_recognizer()(TextRecInput(img=np.ascontiguousarray(crop[..., ::-1]))).txts[0].replace(" ", "")
 
-    return Reader(read, **options)
+    return Reader(read, char_confidence=char_confidence, **options)
 
 
 def random_clip4str():
     """A real but small CLIP4STR with random weights."""
+    import torch
+
     from clip4str_plugin.model import CLIP4STR
     from clip4str_plugin.model.config import clip_config
 

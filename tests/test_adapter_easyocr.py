@@ -143,9 +143,9 @@ def test_readtext_of_an_array_keeps_boxes_and_order(reader):
     assert [text for _, text, _ in result] == ["HELLO", "WORLD"]
     for quad, text, confidence in result:
         np.testing.assert_allclose(np.mean(quad, axis=0), boxes[text].mean(axis=0), atol=10)
-        assert confidence == pytest.approx(0.9)
+        assert confidence == pytest.approx(0.97)
     assert reader(real_reader()).readtext(page, detail=0, width_ths=0.01) == ["HELLO", "WORLD"]
-    assert reader(real_reader()).readtext(page, output_format="dict")[0]["confident"] == pytest.approx(0.9)
+    assert reader(real_reader()).readtext(page, output_format="dict")[0]["confident"] == pytest.approx(0.97)
     assert reader(real_reader()).readtext(page, paragraph=True, x_ths=4.0)[0][1] == "HELLO WORLD"
 
 

@@ -142,7 +142,7 @@ def test_reads_a_real_photo(build):
     texts, scores, boxes = read(build(real_reader()), str(PHOTOS / "printed_page.png"))
     assert len(texts) == len(scores) == len(boxes) > 5
     assert "Region-based segmentation" in texts
-    assert scores == pytest.approx([0.9] * len(texts))
+    assert scores == pytest.approx([0.97] * len(texts))
     top = min(range(len(boxes)), key=lambda index: np.array(boxes[index])[:, 1].mean())
     assert texts[top] == "Region-based segmentation"
 
@@ -186,7 +186,7 @@ def test_version_2_contract(build):
     ocr = build(real_reader())
     crop = np.full((60, 300, 3), 255, np.uint8)
     put_text(crop, "HELLO", (10, 45))
-    assert ocr.ocr(crop, det=False, cls=False) == [[("HELLO", pytest.approx(0.9))]]
+    assert ocr.ocr(crop, det=False, cls=False) == [[("HELLO", pytest.approx(0.97))]]
 
 
 @pytest.mark.skipif(not VERSION_3, reason="PaddleOCR 2 has another seam")
@@ -227,7 +227,7 @@ def test_version_3_by_name_in_paddleocr_itself(det_folder, tmp_path):
 
 @pytest.mark.skipif(not VERSION_3, reason="PaddleOCR 2 has no word boxes")
 def test_version_3_word_boxes_lie_on_the_words(build):
-    page = np.full((120, 700, 3), 255, np.uint8)
+    page = np.full((400, 700, 3), 255, np.uint8)
     places = {text: put_text(page, text, (x, 80), 2, 4) for text, x in [("ONE", 20), ("THREE", 220), ("TWO", 520)]}
     (result,) = build(real_reader()).predict(page, return_word_box=True)
     words = [word for line in result["text_word"] for word in line]
@@ -241,7 +241,7 @@ def test_version_3_word_boxes_lie_on_the_words(build):
 
 def test_photo_helper_agrees_with_paddles_reading_of_files(build):
     page = photo("printed_page.png")
-    reader = real_reader()
+    reader = Reader(lambda crop: f"{crop.mean():.3f}")  # any other pixel gives another text
     from_array = read(build(reader), np.ascontiguousarray(page[..., ::-1]))[0]
     from_file = read(build(reader), str(PHOTOS / "printed_page.png"))[0]
     assert from_array == from_file

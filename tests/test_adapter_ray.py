@@ -1,4 +1,7 @@
-"""The Ray adapter on a local Ray of two workers a stage: nothing is lost or doubled, whatever is killed."""
+"""The Ray adapter on a local Ray of two workers a stage: nothing is lost or doubled, whatever is killed.
+
+Every worker imports this file: it imports PyTorch where that is needed alone.
+"""
 
 import os
 import signal
@@ -12,7 +15,6 @@ from PIL import Image
 
 from clip4str_plugin import Detections
 from clip4str_plugin.errors import ImageError
-from clip4str_plugin.model import save_pretrained
 from tests.host_helpers import colour_reader, photo, random_clip4str
 
 ray = pytest.importorskip("ray")
@@ -165,6 +167,7 @@ def test_what_cannot_be_read_is_said_and_costs_nothing_else(scans, tmp_path):
 
 def test_real_models_read_the_same_as_the_reader(tmp_path):
     from clip4str_plugin import Reader, load_model
+    from clip4str_plugin.model import save_pretrained
 
     save_pretrained(random_clip4str(), tmp_path / "model")
     (tmp_path / "scans").mkdir()

@@ -179,7 +179,7 @@ def build_recognizer(
     Args:
         args: parsed with `add_model_arguments`.
         overrides: changes to the model's configuration.
-        pytorch: the recognizer's PyTorch model is needed.
+        pytorch: the recognizer's PyTorch model is needed; in fp32 it computes the encoders, too.
 
     Raises:
         Clip4StrError: the model cannot be loaded.
@@ -199,6 +199,8 @@ def build_recognizer(
             from clip4str_plugin.model import load_model
 
             placed = {"device": pick_device(chosen.pop("device")), "precision": chosen.pop("precision")}
+            if pytorch and placed["precision"] == "fp32":
+                placed["precision"] = None  # PyTorch alone, which starts without making graphs
             model = load_model(model, allow_hub=args.allow_hub, **placed, **(overrides or {}))
         return Recognizer(model, **chosen)
     except ValueError as error:

@@ -75,7 +75,7 @@ def _views_of(crop: np.ndarray) -> list[np.ndarray]:
 def _contrast_of_rows(crop: np.ndarray) -> float:
     """Mean square of the difference between the brightness of one row and of the next."""
     rows = crop.reshape(len(crop), -1).mean(axis=1)
-    return float((np.diff(rows) ** 2).mean())
+    return float((np.diff(rows) ** 2).sum()) / max(1, len(rows) - 1)
 
 
 def _turned(crop: np.ndarray, degrees: float) -> np.ndarray:

@@ -29,6 +29,17 @@ def test_of_two_that_read_alike_the_tighter_outline_stays():
     assert keep_best([box(2, 4, 20, 8), loose], ["Tea", "tea"], [0.9, 0.99]) == [1]
 
 
+def test_known_words_are_preferred_and_not_torn():
+    whole, left, right = box(0, 0, 100, 20), box(0, 0, 52, 20), box(50, 0, 100, 20)
+    # The dictionary decides between readings that are about as good ...
+    assert keep_best([whole, whole + 1], ["coffce", "coffee"], [0.99, 0.96]) == [1]
+    assert keep_best([whole, whole + 1], ["Jiffce", "coffee"], [0.99, 0.8]) == [0]
+    # ... parts of a known word are no words, and two known words no unknown one.
+    assert keep_best([left, right, whole], ["MUL", "BERRY", "mulberry"], [1.0, 0.99, 0.97]) == [2]
+    assert keep_best([left, right, whole], ["TOAST", "BOX", "toastbox"], [0.98, 0.97, 1.0]) == [0, 1]
+    assert keep_best([left, right, whole], ["market", "place", "marketplace"], [1.0, 1.0, 0.99]) == [0, 1]
+
+
 def test_a_cut_word_counts_for_less():
     whole, cut = (Recognition(text, product, (0.9,) * len(text)) for text, product in (("coffee", 0.5), ("cof", 0.3)))
     assert per_character(whole, "product") > per_character(cut, "product")

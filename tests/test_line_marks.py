@@ -74,6 +74,15 @@ def test_a_box_is_found_and_letters_are_none():
     assert find_boxes(ink_of_strip(to_strip(checked_line("BODQ0")[:, 36:]))) == []
 
 
+@pytest.mark.parametrize("room", [1, 2])
+def test_what_stands_as_close_as_letters_do_is_no_box(room):
+    ink = blank((8, 0, 26, 4), (10, 4 + room, 25, 20 + room), (8, 20 + 2 * room, 26, 30))
+    ink[13:22, 7 + room : 17 + room] = False
+    assert find_boxes(ink) == []
+    ink[:, :4] = ink[:, 20 + 2 * room :] = False
+    assert find_boxes(ink) == [(4 + room, 20 + room)]
+
+
 def test_a_box_is_parted_from_its_word():
     words = find_words(checked_line())
     assert len(words) == 2

@@ -1,5 +1,7 @@
 """What stands beside the words of a line: points and hyphens that look like a part of the blank, and boxes to check."""
 
+import math
+
 import numpy as np
 
 __all__ = ["find_boxes", "ink_of_strip", "without_marks"]
@@ -13,6 +15,8 @@ _RULE = 0.7
 # A box is at least so high beside its line, within these widths beside its height, and filled up to this share; so
 # much of its sides is ink, which are so thick.
 _BOX_FROM, _NARROW, _WIDE, _FILLED, _SIDE, _THICK = 0.3, 0.75, 1.35, 0.65, 0.9, 0.12
+# Beside a box is this much ground, in heights; the letters of a word, an `n` with serifs say, stand closer.
+_ALONE = 0.08
 
 
 def ink_of_strip(strip: np.ndarray) -> np.ndarray:
@@ -75,7 +79,7 @@ def _marks(ink: np.ndarray) -> np.ndarray:
 def find_boxes(ink: np.ndarray) -> list[tuple[int, int]]:
     """Left and right end, in columns, of the boxes to be checked in a line, left to right.
 
-    Letters have round or open corners; a box has four that are not.
+    Letters have round or open corners and stand close to each other; a box has four that are not, and stands alone.
 
     Args:
         ink: of the line, (h, w) bool
@@ -86,6 +90,10 @@ def find_boxes(ink: np.ndarray) -> list[tuple[int, int]]:
     found = []
     for label, (left, top, width, height, area) in enumerate(shapes.tolist()):
         if not label or height < _BOX_FROM * len(ink) or not _NARROW <= width / height <= _WIDE:
+            continue
+        alone = math.ceil(_ALONE * len(ink))
+        beside = ink[top : top + height, max(0, left - alone) : left + width + alone].any(axis=0)
+        if beside.sum() > width:
             continue
         shape = labels[top : top + height, left : left + width] == label
         side = max(2, round(_THICK * height))

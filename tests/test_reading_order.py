@@ -1,5 +1,7 @@
 """Words find their lines and their order, at any angle and along curves."""
 
+import itertools
+
 import cv2
 import numpy as np
 import pytest
@@ -61,6 +63,21 @@ def test_columns_of_prose_are_read_one_after_the_other_and_headings_first(gutter
 def test_rows_of_a_table_are_read_across():
     words = [box(x, 100 + 30 * row, 40 + 10 * (row % 3)) for row in range(8) for x in (0, 300, 420, 600)]
     assert regrouped(words, seed=1) == rows(0, 8, 4)
+
+
+@pytest.mark.parametrize("filled", [("023 034 014 0234 0 0124 02 01 01345"), ("012 012 0 035 03 03 034 024 04 02")])
+def test_rows_of_a_table_with_empty_cells_are_read_across(filled):
+    starts = [0, 160, 270, 380, 490, 600]
+    words = [[box(starts[int(cell)], 30 * row) for cell in cells] for row, cells in enumerate(filled.split())]
+    counts = np.cumsum([0, *map(len, words)])
+    assert lines_of([word for row in words for word in row]) == [
+        list(range(first, last)) for first, last in itertools.pairwise(counts)
+    ]
+
+
+def test_columns_whose_lines_are_not_level_are_read_one_after_the_other():
+    words = [box(0, 30 * line) for line in range(9)] + [box(150, 12 + 26 * line) for line in range(10)]
+    assert lines_of(words) == [[index] for index in range(19)]
 
 
 def test_a_price_belongs_to_its_item_on_a_bent_receipt():

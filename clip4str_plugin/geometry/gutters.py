@@ -27,8 +27,10 @@ _WORDS, _FILLED, _NUMBERS = 2.5, 0.68, 0.4
 _MANY, _FILLED_BY_MANY = 4.0, 0.5
 # Of two columns of which only one is prose, the prose has at least this many lines.
 _FLOW = 4
-# Columns of which fewer lines than this share have one beside them are no table.
-_ALIGNED = 0.5
+# Lines beside each other have their middles less than the first apart, and are level with less than the second. Columns
+# are no table where fewer than this share of the lines that have others beside them are level with one: chance alone
+# makes nearly half of them so.
+_OVERLAPPING, _LEVEL, _ALIGNED = 0.9, 0.3, 0.7
 # Notes beside prose are set in type smaller by this factor.
 _SMALL_TYPE = 0.9
 # Lines of a paragraph follow each other at this blank at most.
@@ -186,7 +188,13 @@ def _is_no_chance(stripe: Gutter, common: float, words: _Pieces) -> bool:
 
 
 def _sides(stripe: Gutter, cells: _Pieces) -> tuple[np.ndarray, np.ndarray]:
-    """The cells next to a stripe on either side, from top to bottom."""
+    """The columns next to a stripe on either side: their cells from top to bottom."""
+    left, right = _nearest(stripe, cells)
+    return _column(left, cells), _column(right, cells)
+
+
+def _nearest(stripe: Gutter, cells: _Pieces) -> tuple[np.ndarray, np.ndarray]:
+    """The cells next to a stripe on either side, from top to bottom, whatever column they are in."""
     inside = (cells.middle > stripe.top) & (cells.middle < stripe.bottom)
     slack = 0.2 * cells.height
     left = _beside(np.flatnonzero(inside & (cells.right <= stripe.left + slack)), cells, -1)
@@ -199,7 +207,7 @@ def _judge(stripe: Gutter, cells: _Pieces) -> list[Gutter]:
     if not len(left) or not len(right):
         return []
     flows = _is_prose(left, cells), _is_prose(right, cells)
-    apart = min(len(left), len(right)) >= 3 and _aligned(left, right, cells) < _ALIGNED
+    apart = min(len(left), len(right)) >= 3 and _aligned(*_nearest(stripe, cells), cells) < _ALIGNED
     flow, other = (
         (left, right) if (flows[0], _extent(left, cells)) >= (flows[1], _extent(right, cells)) else (right, left)
     )
@@ -233,10 +241,16 @@ def _beside(near: np.ndarray, cells: _Pieces, side: int) -> np.ndarray:
     level = apart < _BEHIND * np.minimum(cells.height[near][:, None], cells.height[near][None])
     inner, outer = (cells.left, cells.right) if side < 0 else (-cells.right, -cells.left)
     between = inner[near][None] >= outer[near][:, None] - 0.3 * cells.height[near][None]
-    near = near[~(level & between).any(axis=1)]
+    return near[~(level & between).any(axis=1)]
+
+
+def _column(near: np.ndarray, cells: _Pieces) -> np.ndarray:
+    """Of the cells next to a stripe those of the column next to it.
+
+    Where that has ended, the one after it is not its neighbour.
+    """
     if not len(near):
         return near
-    # Where the column next to it has ended, the one after that is not its neighbour.
     first, last = np.median(cells.left[near]), np.median(cells.right[near])
     return near[(cells.right[near] > first) & (cells.left[near] < last)]
 
@@ -267,15 +281,13 @@ def _is_text(lines: np.ndarray, cells: _Pieces) -> bool:
 
 
 def _aligned(left: np.ndarray, right: np.ndarray, cells: _Pieces) -> float:
-    """Share of the lines of the shorter column that have one beside them in the other, where both are."""
+    """Of the lines of the shorter side that have others beside them the share that is level with one."""
     few, many = sorted([left, right], key=len)
-    top = max(cells.middle[few].min(), cells.middle[many].min()) - 0.5 * cells.height[few[0]]
-    bottom = min(cells.middle[few].max(), cells.middle[many].max()) + 0.5 * cells.height[few[0]]
-    shared = [line for line in few if top <= cells.middle[line] <= bottom]
-    if len(shared) < 2:
-        return 1.0
-    apart = np.abs(cells.middle[shared][:, None] - cells.middle[many][None]).min(axis=1)
-    return float((apart < 0.3 * cells.height[shared]).mean())
+    apart = np.abs(cells.middle[few][:, None] - cells.middle[many][None])
+    height = np.minimum(cells.height[few][:, None], cells.height[many][None])
+    beside = (apart < _OVERLAPPING * height).any(axis=1)
+    level = (apart < _LEVEL * height).any(axis=1)
+    return float(level.sum() / beside.sum()) if beside.sum() >= 2 else 1.0
 
 
 def _beside_notes(stripe: Gutter, flow: np.ndarray, notes: np.ndarray, cells: _Pieces) -> list[Gutter]:

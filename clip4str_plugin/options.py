@@ -67,8 +67,9 @@ class ReadOptions:
         min_confidence: words with a lower confidence are doubtful and left out (``Page.left_out``). This removes most
             false detections. If the confidence is a product, which falls with every character, a word of more than
             eight characters is treated as if it had eight. If the rest of their line is read well, words of up to
-            three characters need two fifths of the limit only, and longer ones three fifths. The best limit depends
-            on the model and on ``confidence``; 0 keeps everything.
+            three characters need two fifths of the limit only, and longer ones three fifths. Words of up to three
+            characters that only one of two detectors found need more: 0.9 in place of 0.5. The best limit depends on
+            the model and on ``confidence``; 0 keeps everything.
         keep_doubtful: keep doubtful words in ``Page.words``, marked by ``Word.doubtful``, instead of leaving them out.
         other_views: read doubtful words and regions again from other views and keep the most likely result: regions
             given to ``Reader.read_regions`` with more margin and as the upright box around them, words of lines with

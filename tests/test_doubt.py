@@ -36,6 +36,17 @@ def test_a_line_keeps_long_words_that_are_nearly_sure_but_not_what_is_hardly_rea
     assert find_doubtful(line, [[0], [1], [2, 3]], 0.5) == [False, True, True, False]
 
 
+def test_short_words_that_one_of_two_detectors_found_must_be_read_well():
+    readings = [reading("B", 0.8), reading("off", 0.8), reading("street", 0.8)]
+    lines = [[0], [1], [2]]
+    assert find_doubtful(readings, lines, 0.5, alone=[True, True, True]) == [True, True, False]
+    assert find_doubtful(readings, lines, 0.5, alone=[False, True, True]) == [False, True, False]
+    assert find_doubtful(readings, lines, 0.0, alone=[True, True, True]) == [False] * 3
+    # Not those of a line that is read well.
+    line = [reading("Mister", 0.99), reading("J", 0.6), reading("Smith", 0.97)]
+    assert find_doubtful(line, [[0, 1, 2]], 0.5, alone=[False, True, False]) == [False] * 3
+
+
 @pytest.mark.parametrize(
     ("text", "doubtful"),
     [

@@ -1,10 +1,11 @@
 """rectify: four corners become an upright crop, whatever their order, and nonsense becomes a clear error."""
 
+import cv2
 import numpy as np
 import pytest
 
 from clip4str_plugin.errors import ImageError, PolygonError
-from clip4str_plugin.geometry.rectification import rectify
+from clip4str_plugin.geometry.rectification import rectify, without_margins
 
 BOX = np.array([[20.0, 30], [120, 30], [120, 62], [20, 62]])
 
@@ -86,3 +87,18 @@ NOT_PAGES = [None, np.zeros((0, 5, 3), np.uint8), np.zeros((5, 5, 3)), np.zeros(
 def test_bad_pages_are_named(image):
     with pytest.raises(ImageError, match="page"):
         rectify(image, BOX)
+
+
+def test_outlines_with_margins_are_moved_in_to_the_letters():
+    page = np.full((200, 400, 3), 230, np.uint8)
+    cv2.putText(page, "MARKET", (60, 120), cv2.FONT_HERSHEY_DUPLEX, 2.0, (20, 20, 20), 3, cv2.LINE_AA)
+    rows = np.flatnonzero((page < 100).any(axis=(1, 2)))
+    loose = np.array([[50, rows[0] - 16], [330, rows[0] - 16], [330, rows[-1] + 12], [50, rows[-1] + 12]], np.float32)
+    tight = without_margins(page, loose)
+    assert np.abs(tight[:2, 1] - rows[0]).max() < 6
+    assert np.abs(tight[2:, 1] - rows[-1]).max() < 6
+    np.testing.assert_allclose(tight[:, 0], loose[:, 0], atol=1e-3)
+    hugging = np.array([[50, rows[0]], [330, rows[0]], [330, rows[-1] + 1], [50, rows[-1] + 1]], np.float32)
+    np.testing.assert_array_equal(without_margins(page, hugging), hugging)
+    blank = loose - (0, loose[0, 1])
+    np.testing.assert_array_equal(without_margins(np.full_like(page, 9), blank), blank)

@@ -14,30 +14,36 @@ def box(left, top, right, bottom):
 
 def test_of_words_in_one_place_the_best_stays():
     whole, half, far, beside = box(0, 0, 100, 20), box(0, 0, 50, 20), box(200, 0, 260, 20), box(80, 0, 180, 20)
-    assert keep_best([whole, half, far], ["coffee", "cof", "tea"], [0.9, 0.8, 0.1]) == [0, 2]
-    assert keep_best([whole, half, far], ["coffee", "cof", "tea"], [0.7, 0.8, 0.1]) == [1, 2]
-    assert keep_best([whole, beside], ["coffee", "tea"], [0.7, 0.8]) == [0, 1]
-    assert keep_best([], [], []) == []
+    assert list(keep_best([whole, half, far], ["coffee", "cof", "tea"], [0.9, 0.8, 0.1])) == [0, 2]
+    assert list(keep_best([whole, half, far], ["coffee", "cof", "tea"], [0.7, 0.8, 0.1])) == [1, 2]
+    assert list(keep_best([whole, beside], ["coffee", "tea"], [0.7, 0.8])) == [0, 1]
+    assert list(keep_best([], [], [])) == []
 
 
 def test_of_two_that_read_alike_the_tighter_outline_stays():
     tight, loose, other = box(2, 4, 98, 18), box(0, 0, 100, 22), box(0, 0, 100, 21)
-    assert keep_best([tight, loose], ["Tea", "TEA!"], [0.9, 0.99]) == [0]
-    assert keep_best([tight, loose, other], ["Tea", "TEA!", "TEN"], [0.8, 0.99, 0.9]) == [0]
-    assert keep_best([tight, loose], ["Tea", "TEN"], [0.9, 0.99]) == [1]
+    assert list(keep_best([tight, loose], ["Tea", "TEA!"], [0.9, 0.99])) == [0]
+    assert list(keep_best([tight, loose, other], ["Tea", "TEA!", "TEN"], [0.8, 0.99, 0.9])) == [0]
+    assert list(keep_best([tight, loose], ["Tea", "TEN"], [0.9, 0.99])) == [1]
     # A word that is written twice, one small in the other's box.
-    assert keep_best([box(2, 4, 20, 8), loose], ["Tea", "tea"], [0.9, 0.99]) == [1]
+    assert list(keep_best([box(2, 4, 20, 8), loose], ["Tea", "tea"], [0.9, 0.99])) == [1]
 
 
 def test_known_words_are_preferred_and_not_torn():
     whole, left, right = box(0, 0, 100, 20), box(0, 0, 52, 20), box(50, 0, 100, 20)
     # The dictionary decides between readings that are about as good ...
-    assert keep_best([whole, whole + 1], ["coffce", "coffee"], [0.99, 0.96]) == [1]
-    assert keep_best([whole, whole + 1], ["Jiffce", "coffee"], [0.99, 0.8]) == [0]
+    assert list(keep_best([whole, whole + 1], ["coffce", "coffee"], [0.99, 0.96])) == [1]
+    assert list(keep_best([whole, whole + 1], ["Jiffce", "coffee"], [0.99, 0.8])) == [0]
     # ... parts of a known word are no words, and two known words no unknown one.
-    assert keep_best([left, right, whole], ["MUL", "BERRY", "mulberry"], [1.0, 0.99, 0.97]) == [2]
-    assert keep_best([left, right, whole], ["TOAST", "BOX", "toastbox"], [0.98, 0.97, 1.0]) == [0, 1]
-    assert keep_best([left, right, whole], ["market", "place", "marketplace"], [1.0, 1.0, 0.99]) == [0, 1]
+    assert list(keep_best([left, right, whole], ["MUL", "BERRY", "mulberry"], [1.0, 0.99, 0.97])) == [2]
+    assert list(keep_best([left, right, whole], ["TOAST", "BOX", "toastbox"], [0.98, 0.97, 1.0])) == [0, 1]
+    assert list(keep_best([left, right, whole], ["market", "place", "marketplace"], [1.0, 1.0, 0.99])) == [0, 1]
+
+
+def test_words_that_only_one_detector_found_are_told():
+    word, far = box(0, 0, 100, 20), box(200, 0, 260, 20)
+    assert keep_best([word, far, word + 1], ["coffee", "x", "coffee"], [0.9, 0.8, 0.95]) == {0: True, 1: False}
+    assert keep_best([word, word + 1], ["coffee", "toffee"], [0.9, 0.8]) == {0: True}
 
 
 def test_a_cut_word_counts_for_less():

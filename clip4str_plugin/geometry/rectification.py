@@ -8,7 +8,10 @@ import numpy as np
 from clip4str_plugin.geometry.polygons import Start
 from clip4str_plugin.geometry.text_strip import CurvedStrip, StraightStrip, TextStrip
 
-__all__ = ["Straightened", "other_views", "rectify", "straighten", "views_in_line"]
+__all__ = ["Straightened", "other_views", "rectify", "straighten", "views_in_line", "without_margins"]
+
+# Of outlines with margins above and below at most this much, in heights, is taken from either side.
+_MOST_MARGIN = 0.3
 
 # Outlines that people draw are looked beyond by up to this much, in heights, for the rest of cut letters.
 _REACH = 0.25
@@ -147,6 +150,31 @@ def views_in_line(image: np.ndarray, strip: TextStrip) -> list[Straightened]:
     """
     views = [strip.grown(beside, -less, beside, -less) for beside, less in _BESIDE_AND_LESS]
     return [Straightened(view.crop(image), view) for view in views]
+
+
+def without_margins(image: np.ndarray, polygon: np.ndarray) -> np.ndarray:
+    """Move the upper and the lower side of the outline of a word in to its letters.
+
+    Args:
+        image: the page
+        polygon: (K, 2) pixels, clockwise from the text's top left corner
+
+    Returns:
+        the outline; the same one if it is no quad, or if nothing tells its letters from the ground
+    """
+    if len(polygon) != 4:
+        return polygon
+    strip = TextStrip.of(polygon, "top-left")
+    crop = strip.crop(image)
+    if min(crop.shape[:2]) < 4:
+        return polygon
+    busy = _busy_rows(crop) >= _QUIET_ROW
+    if not busy.any():
+        return polygon
+    upper, lower = (min(_MOST_MARGIN, int(side.argmax()) / len(busy) - _AIR) for side in (busy, busy[::-1]))
+    if upper <= 0 and lower <= 0:
+        return polygon
+    return strip.grown(0, -max(0.0, upper), 0, -max(0.0, lower)).polygon(0, 1)
 
 
 def _free_all_round(crop: np.ndarray) -> bool:

@@ -20,6 +20,10 @@ _SHORT, _SHARE, _SHARE_OF_LONG = 3, 0.4, 0.6
 # ... in a line whose other words, at least so many characters, are read this well on the average.
 _CHARACTERS, _WELL_READ = 3, 0.8
 
+# Short words that only one of two detectors found are mostly things that look like letters. Their limit is this power
+# of the limit: 0.9 in place of 0.5.
+_ALONE = 0.15
+
 # A letter that stands alone and looks like others shares its probability with them, and has this share of the limit.
 _LOOK_ALIKES, _SHARED = frozenset("cCoO0sSuUvVwWxXzZlI1"), 0.8
 
@@ -32,6 +36,7 @@ def find_doubtful(
     lines: Sequence[Sequence[int]],
     min_confidence: float,
     kind: Confidence = "product",
+    alone: Sequence[bool] | None = None,
 ) -> list[bool]:
     """Tell which words are doubtful: those with a confidence below a limit.
 
@@ -44,14 +49,19 @@ def find_doubtful(
         min_confidence: the limit, from 0 to 1.
         kind: of the readings' confidence, see ``confidence`` of `clip4str_plugin.Recognizer`. Only a product
             falls with the length of a word.
+        alone: for each word whether one detector found it where another one found nothing; None: there was one only.
 
     Returns:
         for each word whether it is doubtful; empty ones and leaders are.
     """
     sure = [_per_word(reading, kind) for reading in readings]
+    limits = [
+        min_confidence**_ALONE if lonely and len(reading.text) <= _SHORT else min_confidence
+        for reading, lonely in zip(readings, alone or [False] * len(readings))
+    ]
     doubtful = [
-        not reading.text or trust < min_confidence * (_SHARED if reading.text in _LOOK_ALIKES else 1.0)
-        for reading, trust in zip(readings, sure)
+        not reading.text or trust < limit * (_SHARED if reading.text in _LOOK_ALIKES else 1.0)
+        for reading, trust, limit in zip(readings, sure, limits)
     ]
     for line in lines:
         for index in line:
@@ -61,7 +71,7 @@ def find_doubtful(
             characters = sum(length for _, length in others)
             if characters >= _CHARACTERS and sum(trust * n for trust, n in others) >= _WELL_READ * characters:
                 share = _SHARE if len(readings[index].text) <= _SHORT else _SHARE_OF_LONG
-                doubtful[index] = sure[index] < share * min_confidence
+                doubtful[index] = sure[index] < share * limits[index]
     return [doubt or _LEADER.fullmatch(reading.text) is not None for doubt, reading in zip(doubtful, readings)]
 
 

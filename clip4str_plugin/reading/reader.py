@@ -241,7 +241,8 @@ class Reader:
 
         lines = group_lines(Runs.of([piece.polygon for piece in pieces]), [piece.line for piece in pieces])
         readings = [piece.reading for piece in pieces]
-        doubtful = find_doubtful(readings, lines, self.options.min_confidence, self._confidence)
+        alone = [piece.alone for piece in pieces]
+        doubtful = find_doubtful(readings, lines, self.options.min_confidence, self._confidence, alone)
         return [replace(piece, doubtful=doubt) for piece, doubt in zip(pieces, doubtful)]
 
     def _recognize(self, pages: list[list[Region]]) -> list[list[_Piece]]:
@@ -251,7 +252,13 @@ class Reader:
 
         return [
             [
-                _Piece(turn_polygon(region.polygon, item.turns), region.score, item.reading, region.line)
+                _Piece(
+                    turn_polygon(region.polygon, item.turns),
+                    region.score,
+                    item.reading,
+                    region.line,
+                    cut=region.pieces is not None,
+                )
                 for region, item in page
             ]
             for page in read_regions(
@@ -294,6 +301,8 @@ class _Piece:
     score: float
     reading: Recognition
     line: int
+    cut: bool = False  # from a line, whose outline it has above and below
+    alone: bool = False  # one of two detectors found it, and the other one nothing there
     doubtful: bool = False
 
 
@@ -309,7 +318,8 @@ class _Draft:
     rivals: bool = False
 
     def settle(self, found: list[_Piece], kind: Confidence) -> list[_Piece]:
-        """The words that were read; where detectors are rivals, one in each place."""
+        """The words that were read; where detectors are rivals, one in each place, and their outlines alike."""
+        from clip4str_plugin.geometry.rectification import without_margins
         from clip4str_plugin.reading.rivals import keep_best, per_character
 
         found = [piece for piece in found if piece.reading.text]
@@ -320,7 +330,14 @@ class _Draft:
             [piece.reading.text for piece in found],
             [per_character(piece.reading, kind) for piece in found],
         )
-        return [found[index] for index in best]
+        words = [replace(found[index], alone=not confirmed) for index, confirmed in best.items()]
+        # Detectors of words leave no air above and below.
+        return [
+            replace(word, polygon=without_margins(self.image, word.polygon))
+            if word.cut and self.image is not None
+            else word
+            for word in words
+        ]
 
     def page(self, found: list[_Piece], seconds: float, keep_doubtful: bool) -> Page:
         """The page with the words that were read, given the seconds that took."""

@@ -25,7 +25,7 @@ _SAME = 0.4
 _KNOWN = 0.05
 
 
-def keep_best(polygons: Sequence[np.ndarray], texts: Sequence[str], certainties: Sequence[float]) -> list[int]:
+def keep_best(polygons: Sequence[np.ndarray], texts: Sequence[str], certainties: Sequence[float]) -> dict[int, bool]:
     """Choose words so that no two are in one place.
 
     Args:
@@ -36,7 +36,7 @@ def keep_best(polygons: Sequence[np.ndarray], texts: Sequence[str], certainties:
             stays in its stead.
 
     Returns:
-        the indices of the words that stay, ascending.
+        the indices of the words that stay, ascending, each with whether another word was found in its place.
     """
     from shapely import Polygon, STRtree
 
@@ -62,7 +62,7 @@ def keep_best(polygons: Sequence[np.ndarray], texts: Sequence[str], certainties:
             torn.update(parts)
     trust = [certainty + _KNOWN * (index in known) for index, certainty in enumerate(certainties)]
     kept: set[int] = set()
-    stay: set[int] = set()
+    stay: dict[int, bool] = {}
     for index in sorted(set(range(len(shapes))) - torn, key=lambda index: trust[index], reverse=True):
         if kept.isdisjoint(rivals[index]):
             kept.add(index)
@@ -71,8 +71,8 @@ def keep_best(polygons: Sequence[np.ndarray], texts: Sequence[str], certainties:
                 for i, share in shares[index].items()
                 if plain[i] == plain[index] and share > _SAME * max(areas[i], areas[index])
             ]
-            stay.add(min([*same, index]))
-    return sorted(stay)
+            stay[min([*same, index])] = bool(rivals[index])
+    return dict(sorted(stay.items()))
 
 
 def per_character(reading: Recognition, kind: Confidence) -> float:

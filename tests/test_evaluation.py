@@ -350,7 +350,7 @@ def test_caption_variants(golden, golden_model, golden_images):
     assert set(sum(captions, ())) == {""}
 
 
-def test_every_variant_runs_or_says_why_not(golden_checkpoint, sets, capsys):
+def test_every_variant_runs_or_says_why_not(golden_checkpoint, sets, capsys, pytorch_alone):
     assert main(["evaluate", str(sets / "one"), "--model", str(golden_checkpoint), "--ablate", "--format", "json"]) == 0
     results = json.loads(capsys.readouterr().out)
     assert list(results) == list(ABLATIONS)
@@ -358,7 +358,7 @@ def test_every_variant_runs_or_says_why_not(golden_checkpoint, sets, capsys):
     assert all(isinstance(result, list) for result in results.values())
 
 
-def test_ablation_table_and_results_by_variant(golden_checkpoint, sets, capsys, tmp_path):
+def test_ablation_table_and_results_by_variant(golden_checkpoint, sets, capsys, tmp_path, pytorch_alone):
     command = ["evaluate", str(sets / "one"), str(sets / "two"), "--model", str(golden_checkpoint)]
     command += ["--results", str(tmp_path / "r.jsonl"), "--ablate", "refine=0", "branch=visual"]
     assert main(command) == 0

@@ -112,10 +112,12 @@ def _is_bundled(path: Path) -> bool:
 
 
 def _traced(model: Any) -> Any:
-    import openvino as ov
     import torch
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    graph = ov.convert_model(model, example_input=torch.zeros(1, 3, 64, 64))
+    from clip4str_plugin.model.engines.openvino import convert
+
+    graph = convert(TorchScriptPythonDecoder(model, example_input=torch.zeros(1, 3, 64, 64)))
     graph.reshape([1, 3, -1, -1])
     return graph
 

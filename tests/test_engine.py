@@ -98,6 +98,16 @@ def test_other_weights_make_other_graphs(engines, golden_checkpoint, cache, monk
     assert exported
 
 
+def test_making_graphs_reports_nothing(monkeypatch):
+    reporter = pytest.importorskip("openvino_telemetry").Telemetry
+    for way in ("send_event", "start_session"):
+        monkeypatch.setattr(reporter, way, lambda *_, **__: pytest.fail("OpenVINO reports its use over the network"))
+    from clip4str_plugin.model.engines.openvino import _export
+
+    graph = _export(torch.nn.Linear(2, 3), torch.zeros(2, 2))
+    assert graph.output(0).get_partial_shape().to_string() == "[?,3]"
+
+
 def test_copies_and_pickles(engines, golden_images):
     expected = texts(engines["fp32"], golden_images)
     assert texts(copy.deepcopy(engines["fp32"]), golden_images) == expected

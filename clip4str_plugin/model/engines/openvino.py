@@ -25,7 +25,7 @@ from clip4str_plugin.model.engines.calibration import calibration_inputs
 if TYPE_CHECKING:
     from clip4str_plugin.model.clip4str import CLIP4STR
 
-__all__ = ["OpenVinoEncoders"]
+__all__ = ["OpenVinoEncoders", "convert"]
 
 logger = logging.getLogger(__name__)
 
@@ -198,10 +198,27 @@ def _fingerprint(model: CLIP4STR, crops: list[Any] | None) -> str:
 
 
 def _export(tower: nn.Module, example: Tensor) -> ov.Model:
+    from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
+
     with torch.no_grad():
         program = torch.export.export(tower.eval(), (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
-    graph = ov.convert_model(program)
+    graph = convert(TorchFXPythonDecoder.from_exported_program(program))
     graph.reshape([-1, *example.shape[1:]])
+    return graph
+
+
+def convert(decoder: Any) -> ov.Model:
+    """Convert a PyTorch model as ``openvino.convert_model`` does, which would also report its use over the network.
+
+    Args:
+        decoder: of OpenVINO, around the model.
+    """
+    from openvino._offline_transformations import apply_moc_transformations
+    from openvino.frontend import FrontEndManager
+
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    graph = frontend.convert(frontend.load(decoder))
+    apply_moc_transformations(graph, cf=False, smart_reshape=True)
     return graph
 
 
@@ -222,6 +239,7 @@ def _quantise(graph: ov.Model, inputs: list[np.ndarray]) -> ov.Model:
     kinds = _kinds(graph)
     if sum(kind in _CONVOLUTIONS for kind in kinds) > kinds.count("MatMul"):
         return graph
+    os.environ.setdefault("NNCF_CI", "1")  # else it reports its use over the network
     try:
         import nncf
         from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix

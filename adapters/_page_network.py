@@ -14,6 +14,7 @@ import numpy as np
 
 from clip4str_adapters._checks import check_number
 from clip4str_plugin.model.devices import MOST_THREADS, cpu_threads
+from clip4str_plugin.quiet_openvino import import_openvino
 
 __all__ = ["PageNetwork", "load_page_network"]
 
@@ -59,9 +60,7 @@ class _InOpenVino:
     """
 
     def __init__(self, source: Any, precision: str, threads: int | None) -> None:
-        import openvino as ov
-
-        self._core = ov.Core()
+        self._core = import_openvino().Core()
         self._source = source
         self._graph = self._read()
         has_bf16 = precision != "fp32" and "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")

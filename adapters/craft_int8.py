@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from clip4str_plugin.quiet_openvino import import_openvino
+
 __all__ = ["rounded"]
 
 # The lowest and the highest input of each convolution but the first, with the weights in torchfree-ocr 1.0: what 9,999
@@ -28,7 +30,7 @@ def rounded(path: Path) -> Any:
     Raises:
         ValueError: it is another network.
     """
-    import openvino as ov
+    ov = import_openvino()
     from openvino import opset13 as ops
 
     graph = ov.Core().read_model(path)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import openvino as ov
 import torch
 from torch import Tensor, nn
 
@@ -21,9 +20,14 @@ from clip4str_plugin.cache import cache_dir
 from clip4str_plugin.errors import EngineError
 from clip4str_plugin.model.encoders import caption_tokens
 from clip4str_plugin.model.engines.calibration import calibration_inputs
+from clip4str_plugin.quiet_openvino import import_openvino
 
 if TYPE_CHECKING:
+    import openvino as ov
+
     from clip4str_plugin.model.clip4str import CLIP4STR
+else:
+    ov = import_openvino()
 
 __all__ = ["OpenVinoEncoders", "convert"]
 

@@ -30,7 +30,8 @@ class RecognizerOptions:
         charset: the characters that may be read, for example "0123456789". Others are excluded while decoding, and
             probabilities are relative to the allowed ones. None allows all characters of the model.
         early_exit: faster, approximate: words whose characters all have at least this probability after the visual
-            branch are not refined and skip the cross-modal branch. None never skips it.
+            branch are not refined and skip the cross-modal branch. None follows the model's configuration on a CPU and
+            never skips it on a GPU; so do published models, everywhere.
         turn_tall: read crops that are at least 1.5 times as high as wide three times, as they are and turned by a
             quarter to either side, and keep the most likely result. None follows the model's configuration.
 

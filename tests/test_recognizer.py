@@ -281,6 +281,11 @@ def test_early_exit_reaches_the_model_only_when_asked_for():
         model = Told()
         Recognizer(model, early_exit=early_exit)([shade(1)])
         assert model.told == early_exit
+    for early_exit, expected in ((None, 0.8), (0.9, 0.9)):
+        model = Told()
+        model.config.early_exit = 0.8  # as the embedded model's
+        Recognizer(model, early_exit=early_exit)([shade(1)])
+        assert model.told == expected
     with pytest.raises(ValueError, match=r"early_exit is a probability between 0 and 1, or None; is 1\.5"):
         Recognizer(Told(), early_exit=1.5)
 

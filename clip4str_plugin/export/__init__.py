@@ -42,6 +42,7 @@ _LARGE = 1 << 30  # bytes of weights from which on they are stored beside the gr
 _CONFIG = (
     "image_size",
     "turn_tall",
+    "early_exit",
     "mean",
     "std",
     "charset",

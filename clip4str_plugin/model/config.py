@@ -44,6 +44,8 @@ class CLIP4STRConfig:
         mean: per-channel mean (RGB, range 0-1) subtracted from the crop.
         std: per-channel standard deviation the crop is divided by.
         turn_tall: crops much higher than wide are read on end, too (see ``Recognizer``); published models squash them.
+        early_exit: what `clip4str_plugin.RecognizerOptions.early_exit` is on a CPU unless something else is asked for.
+            Published models refine every word.
         charset: characters the model predicts, in the order of its classes 1..len(charset).
         caption_charset: characters kept in the caption handed to the text encoder. It changes the logits.
         max_label_length: longest text in characters; the model has one more position for the end token.
@@ -76,6 +78,7 @@ class CLIP4STRConfig:
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     turn_tall: bool = False
+    early_exit: float | None = None
     charset: str = CHARSET_94
     caption_charset: str = CHARSET_36
     max_label_length: int = 25

@@ -103,6 +103,8 @@ def check_config(config: Any) -> None:
         for value in values:
             _number(name, value, 1e-6 if name == "std" else -1000.0, 1000.0)
     _number("dropout", config.dropout, 0.0, 0.99)
+    if config.early_exit is not None:
+        _number("early_exit", config.early_exit, 0.0, 1.0)
     _characters("charset", config.charset, 1)
     _characters("caption_charset", config.caption_charset, 0)
     if config.caption_merges is not None:

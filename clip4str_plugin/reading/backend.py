@@ -19,7 +19,8 @@ class Backend(Protocol):
     """Computes for a `clip4str_plugin.reading.recognizer.Recognizer`; several threads may share one.
 
     Attributes:
-        config: of the model: ``image_size`` (height, width), ``charset``, ``max_label_length``, ``turn_tall``.
+        config: of the model: ``image_size`` (height, width), ``charset``, ``max_label_length``, ``turn_tall``,
+            ``early_exit``.
         device: where it computes, "cpu" or "cuda:0" say.
         batch_size: crops in one pass, where nobody says otherwise.
         runs_ahead: `read` returns before the work is done, so that it is worth calling before its last result is

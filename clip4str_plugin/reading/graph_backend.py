@@ -88,7 +88,8 @@ class GraphBackend:
     def read(self, batch: np.ndarray) -> list[ScoredText]:
         """Read a staged batch."""
         model = self._model
-        decoding = model.generate(model.normalize(batch), complete=False, early_exit=self._options.early_exit)
+        early_exit = self.config.early_exit if self._options.early_exit is None else self._options.early_exit
+        decoding = model.generate(model.normalize(batch), complete=False, early_exit=early_exit)
         return model.decode(decoding)
 
     def free_memory(self) -> None:

@@ -430,7 +430,8 @@ class OnnxRecognizer(OnnxModel):
     def _fill(self, results: list[OnnxRecognition], places: list[tuple[int, int]], views: list[np.ndarray]) -> None:
         """Read the images collected so far, put the results in their places, and start anew."""
         if views:
-            decoding = self.generate(self.normalize(np.stack(views)), complete=False)
+            images = self.normalize(np.stack(views))
+            decoding = self.generate(images, complete=False, early_exit=self.config.get("early_exit"))
             for (place, turns), (text, probabilities) in zip(places, self.decode(decoding)):
                 recognition = OnnxRecognition(text, math.prod(probabilities), probabilities[: len(text)])
                 if not turns or _is_on_end(recognition, results[place]):

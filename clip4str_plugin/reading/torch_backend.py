@@ -53,8 +53,11 @@ class TorchBackend:
                 set_precision(model, options.precision)
         self.model = model.eval()
         self._allowed = None if options.charset is None else model.tokenizer.class_mask(options.charset)
+        early_exit = options.early_exit
+        if early_exit is None and self.device.type == "cpu":  # on a GPU it costs more than it saves
+            early_exit = getattr(self.config, "early_exit", None)
         # Asked for only when wanted: models of others need not know it.
-        self._options: dict[str, Any] = {} if options.early_exit is None else {"early_exit": options.early_exit}
+        self._options: dict[str, Any] = {} if early_exit is None else {"early_exit": early_exit}
 
     @property
     def config(self) -> Any:

@@ -113,7 +113,7 @@ class _InOpenVino:
 
 
 def _give_back_memory() -> None:
-    """Return freed memory to the system: glibc keeps it, and a file of weights that was read stays in it twice."""
+    """Return freed memory to the system: glibc keeps it, twice a file of weights when one has been read."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries than glibc have none
         if trim is not None:
@@ -132,6 +132,7 @@ class _InOnnxRuntime:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._input, self._output = self._session.get_inputs()[0].name, self._session.get_outputs()[0].name
+        _give_back_memory()
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         return np.asarray(self._session.run([self._output], {self._input: batch})[0])

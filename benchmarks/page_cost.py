@@ -18,8 +18,9 @@ from types import SimpleNamespace
 
 import torch
 
-from clip4str_plugin import Reader, load_detector, reader
+from clip4str_plugin import Reader, load_detector
 from clip4str_plugin.io.images import PageImage, read_pages
+from clip4str_plugin.reading import reader
 
 STAGES = ("decode", "detect", "rectify", "recognize")
 

@@ -91,7 +91,8 @@ def whole_pages(args: argparse.Namespace, now: Callable[[], float]) -> dict[str,
     from PIL import Image
     from rapidocr import EngineType, RapidOCR
 
-    from clip4str_plugin import Reader, load_detector, load_model, regions
+    from clip4str_plugin import Reader, load_detector, load_model
+    from clip4str_plugin.reading import regions
 
     paths = sorted(p for p in Path(args.pages).iterdir() if p.suffix.lower() in (".jpg", ".jpeg", ".png"))[: args.limit]
     pages = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
@@ -110,6 +111,7 @@ def whole_pages(args: argparse.Namespace, now: Callable[[], float]) -> dict[str,
         list(own.stream(pages[:1]))
         stopwatch = Stopwatch(now)
         stopwatch.wrap(own, "detector", "detection")
+        own.recognizer = own.recognizer.upright
         stopwatch.wrap(own, "recognizer", "recognition")
         stopwatch.wrap(regions, "cut_words", "splitting and straightening")
         # One page at a time, so that no two stages run at once.

@@ -78,6 +78,12 @@ class Counting:
         self.crops += len(crops)
         return self.recognizer(crops, **options)
 
+    @property
+    def upright(self) -> Counting:
+        """Itself: the crops of lines are all it gets."""
+        self.recognizer = self.recognizer.upright
+        return self
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.recognizer, name)
 

@@ -1,6 +1,7 @@
 """The rooms of the package, and that imports go one way."""
 
 import ast
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,25 @@ def test_no_circles():
 
     for name in GRAPH:
         visit(name, ())
+
+
+def is_there(module: str, name: str) -> bool:
+    """Whether a module of ours has what is imported from it; also where it needs a host that is not installed."""
+    try:
+        return f"{module}.{name}" in MODULES or hasattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        return not str(error.name).startswith("clip4str")
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "examples"])
+def test_what_programs_import_exists(folder):
+    """They are run too seldom to be found broken by chance."""
+    imported = {
+        (str(node.module), alias.name)
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("clip4str")
+        for alias in node.names
+    }
+    assert imported
+    assert [each for each in sorted(imported) if not is_there(*each)] == []

@@ -96,6 +96,14 @@ def test_colour_orders_do_not_mix(batcher, recorder):
     assert sorted(recorder.batches) == [([0], "rgb"), ([1, 2], "rgb"), ([3], "bgr")]
 
 
+def test_crops_whose_direction_is_known_are_read_by_the_upright_recognizer(batcher, recorder):
+    recorder.gate.set()
+    recorder.upright = lambda crops, color: [Recognition("upright", 1.0, ()) for _ in crops]
+    shared = SharedRecognizer(batcher, threading.Event())
+    assert [read.text for read in shared.upright(crops(1, 2))] == ["upright", "upright"]
+    assert [read.text for read in shared(crops(1, 2))] == ["1", "2"]
+
+
 def test_a_crop_that_fails_costs_its_own_order_only(batcher, recorder):
     _, orders = all_at_once(batcher, recorder, [(crops(1, 2),), ([*crops(3), BAD],), (crops(4),)])
     recorder.gate.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ class _Order:
     crops: list[Any]
     color: Color
     cancelled: threading.Event
+    upright: bool = False
     results: list[Recognition] = field(default_factory=list)
     error: Exception | None = None
     done: threading.Event = field(default_factory=threading.Event)
@@ -33,6 +35,11 @@ class _Order:
     @property
     def left(self) -> int:
         return len(self.crops) - len(self.results)
+
+    @property
+    def kind(self) -> tuple[Color, bool]:
+        """What the crops of a batch have in common."""
+        return self.color, self.upright
 
 
 class Batcher:
@@ -55,13 +62,16 @@ class Batcher:
         self._thread = threading.Thread(target=self._run, name="clip4str-batcher", daemon=True)
         self._thread.start()
 
-    def read(self, crops: list[Any], color: Color, cancelled: threading.Event) -> list[Recognition]:
+    def read(
+        self, crops: list[Any], color: Color, cancelled: threading.Event, *, upright: bool = False
+    ) -> list[Recognition]:
         """Read crops, as a recognizer does; blocks until they are read.
 
         Args:
             crops: as `clip4str_plugin.Recognizer` takes them.
             color: channel order of arrays with three or four channels.
             cancelled: set when nobody waits for the result any more; crops not begun by then are dropped.
+            upright: read them with the recognizer's ``upright``, where it has one.
 
         Raises:
             Cancelled: the result is not wanted any more, or the batcher was closed.
@@ -69,7 +79,7 @@ class Batcher:
         """
         if not crops:
             return []
-        order = _Order(crops, color, cancelled)
+        order = _Order(crops, color, cancelled, upright)
         with self._changed:
             if self._closed:
                 raise Cancelled
@@ -115,8 +125,7 @@ class Batcher:
                 if self._waiting:
                     break
                 self._changed.wait()
-            color = self._waiting[0].color
-            orders = [order for order in self._waiting if order.color == color]
+            orders = [order for order in self._waiting if order.kind == self._waiting[0].kind]
         shares = _fair_shares([order.left for order in orders], self.recognizer.batch_size)
         return [(order, count) for order, count in zip(orders, shares) if count]
 
@@ -125,7 +134,9 @@ class Batcher:
         for order, count in shares:
             begin = len(order.results)
             crops += order.crops[begin : begin + count]
-        results = iter(self.recognizer(crops, shares[0][0].color))
+        color, upright = shares[0][0].kind
+        recognizer = getattr(self.recognizer, "upright", self.recognizer) if upright else self.recognizer
+        results = iter(recognizer(crops, color))
         for order, count in shares:
             order.results += islice(results, count)
         if self._observe is not None:
@@ -163,6 +174,14 @@ class SharedRecognizer:
     def __init__(self, batcher: Batcher, cancelled: threading.Event) -> None:
         self._batcher = batcher
         self._cancelled = cancelled
+        self._upright = False
+
+    @property
+    def upright(self) -> SharedRecognizer:
+        """The same, as `clip4str_plugin.Recognizer.upright` is."""
+        same = copy.copy(self)
+        same._upright = True
+        return same
 
     @property
     def batch_size(self) -> int:
@@ -181,7 +200,7 @@ class SharedRecognizer:
 
     def __call__(self, crops: Iterable[Any], color: Color = "rgb") -> list[Recognition]:
         """Read all crops, as `clip4str_plugin.Recognizer.__call__` does."""
-        return self._batcher.read(list(crops), color, self._cancelled)
+        return self._batcher.read(list(crops), color, self._cancelled, upright=self._upright)
 
     def stream(self, crops: Iterable[Any], color: Color = "rgb") -> Iterator[Recognition]:
         """Read crops a batch at a time, as `clip4str_plugin.Recognizer.stream` does."""

@@ -1,10 +1,10 @@
-"""What stands beside the words of a line: points and hyphens that look like a part of the blank, and boxes to check."""
+"""What stands beside the words of a line: points and hyphens that look like a part of the blank, boxes, and leaders."""
 
 import math
 
 import numpy as np
 
-__all__ = ["find_boxes", "ink_of_strip", "without_marks"]
+__all__ = ["begins_with_dot", "find_boxes", "find_leaders", "ink_of_strip", "without_marks"]
 
 # Ink begins so far on the way from the ground to the darkest (or lightest) parts of a line.
 _INK = 0.35
@@ -17,6 +17,9 @@ _RULE = 0.7
 _BOX_FROM, _NARROW, _WIDE, _FILLED, _SIDE, _THICK = 0.3, 0.75, 1.35, 0.65, 0.9, 0.12
 # Beside a box is this much ground, in heights; the letters of a word, an `n` with serifs say, stand closer.
 _ALONE = 0.08
+# The dots of a leader are so many at least, this wide and high at most, this far apart at most and to this share
+# evenly, and this level. Higher ink than that is a letter.
+_DOTS, _DOT_WIDE, _DOT_HIGH, _PITCH, _EVEN, _LEVEL = 5, 0.3, 0.2, 0.7, 0.35, 0.1
 
 
 def ink_of_strip(strip: np.ndarray) -> np.ndarray:
@@ -104,3 +107,60 @@ def find_boxes(ink: np.ndarray) -> list[tuple[int, int]]:
             if rounded[corner].all():
                 found.append((left, left + width))
     return sorted(found)
+
+
+def begins_with_dot(ink: np.ndarray) -> bool:
+    """Whether what may be a dot of a leader comes first.
+
+    Args:
+        ink: of the beginning of a line, (h, w) bool
+    """
+    shapes = _components(ink)
+    dots = _are_dots(shapes, len(ink))
+    others = shapes[~dots & (shapes[:, 3] > _DOT_HIGH * len(ink))]
+    return bool(dots.any() and (not len(others) or shapes[dots, 0].min() < others[0, 0]))
+
+
+def find_leaders(ink: np.ndarray) -> list[tuple[int, int]]:
+    """Left and right end, in columns, of the rows of dots that lead from a word to another or wait for one.
+
+    Args:
+        ink: of the line, (h, w) bool
+    """
+    rows, shapes = len(ink), _components(ink)
+    left, top, width, height, _ = shapes.T
+    right, middle = left + width, top + height / 2
+    letters = np.flatnonzero(height > _DOT_HIGH * rows)
+    runs: list[list[int]] = []
+    for dot in np.flatnonzero(_are_dots(shapes, rows)).tolist():
+        for run in runs[::-1]:
+            last = run[-1]
+            pitch = left[dot] - left[last]
+            usual = pitch if len(run) < 2 else (left[last] - left[run[0]]) / (len(run) - 1)
+            if (
+                right[last] < left[dot]
+                and pitch <= _PITCH * rows
+                and abs(pitch - usual) <= _EVEN * usual + 1
+                and abs(middle[dot] - middle[last]) <= _LEVEL * rows
+                and not ((left[letters] < right[dot]) & (right[letters] > left[last])).any()
+            ):
+                run.append(dot)
+                break
+        else:
+            runs.append([dot])
+    return [(int(left[run[0]]), int(right[run[-1]])) for run in runs if len(run) >= _DOTS]
+
+
+def _components(ink: np.ndarray) -> np.ndarray:
+    """Left, top, width, height and area of what hangs together, (n, 5), left to right."""
+    import cv2
+
+    shapes = cv2.connectedComponentsWithStats(ink.astype(np.uint8), connectivity=8)[2][1:]
+    return shapes[np.argsort(shapes[:, 0])]
+
+
+def _are_dots(shapes: np.ndarray, rows: int) -> np.ndarray:
+    """Which components may be dots of a leader; those that touch the border are specks or parts of other lines."""
+    _, top, width, height, _ = shapes.T
+    inside = (top > 0) & (top + height < rows)
+    return inside & (width <= _DOT_WIDE * rows) & (height <= _DOT_HIGH * rows)

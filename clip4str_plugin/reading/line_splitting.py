@@ -1,5 +1,6 @@
 """Lines of text cut into words at their blanks."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from clip4str_plugin.geometry.polygons import Start
 from clip4str_plugin.geometry.text_strip import TextStrip
-from clip4str_plugin.reading.line_marks import find_boxes, ink_of_strip, without_marks
+from clip4str_plugin.reading.line_marks import find_boxes, find_leaders, ink_of_strip, without_marks
 from clip4str_plugin.reading.segmentation import Pieces, likeliest
 
 __all__ = ["find_pieces", "find_words", "split_lines"]
@@ -101,12 +102,19 @@ def _pieces(answer: np.ndarray, columns: float, height: float, ink: np.ndarray) 
         height: of the line, in answers
         ink: from `ink_of_strip`
     """
+    step = len(ink) / height
+    shown = columns
+    for left, right in find_leaders(ink):
+        answer, ink = answer.copy(), ink.copy()
+        ink[:, left:right] = False
+        inked = np.flatnonzero(ink.any(axis=0))
+        left, right = max(inked[inked < left], default=0) + 1, min(inked[inked > right], default=ink.shape[1])
+        answer[math.ceil(left / step) : int(right / step)] = 0.0
+        shown -= (right - left) / step
     words = np.flatnonzero(answer > _WORD)
-    covered = len(words) / columns
-    if not len(words) or (covered < _FEWEST and columns > _LONG * height):
+    if not len(words) or (len(words) < _FEWEST * shown and shown > _LONG * height):
         return Pieces([(0.0, 1.0)], [], columns / height)
     gaps = _valleys(answer, words[0], words[-1] + 1)
-    step = len(ink) / height
     boxes = [(left / step, right / step) for left, right in find_boxes(ink)]
     gaps = _with_boxes(gaps, boxes, words[0], words[-1] + 1, _BESIDE * height)
     starts, stops = [float(words[0])], []

@@ -15,6 +15,7 @@ from clip4str_plugin.errors import PolygonError
 from clip4str_plugin.geometry.rectification import Straightened, other_views, straighten, views_in_line
 from clip4str_plugin.geometry.text_strip import TextStrip
 from clip4str_plugin.reading.detectors import Detections
+from clip4str_plugin.reading.leaders import without_leaders
 from clip4str_plugin.reading.line_splitting import find_pieces, split_lines
 from clip4str_plugin.reading.orientation import Oriented
 from clip4str_plugin.reading.segmentation import Pieces, Span, alternatives, likeliest
@@ -110,9 +111,10 @@ def _split(image: np.ndarray, lines: Detections) -> list[Region]:
     crops: list[np.ndarray] = []
     for number, polygon in enumerate(lines.polygons):
         with leaving_out():
-            strip = TextStrip.of(polygon, "top-left")
-            crops.append(strip.crop(image))
-            strips[number] = strip
+            rest = without_leaders(image, TextStrip.of(polygon, "top-left"))
+            if rest is not None:
+                strips[number], crop = rest
+                crops.append(crop)
     for (number, strip), pieces in zip(strips.items(), find_pieces(crops)):
         score = float(lines.scores[number])
         for span in likeliest(pieces):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from clip4str_plugin.reading.line_marks import find_boxes, ink_of_strip, without_marks
+from clip4str_plugin.reading.line_marks import find_boxes, find_underscores, ink_of_strip, without_marks
 from clip4str_plugin.reading.line_splitting import find_words
 from clip4str_plugin.reading.splitter import to_strip
 
@@ -87,3 +87,16 @@ def test_a_box_is_parted_from_its_word():
     words = find_words(checked_line())
     assert len(words) == 2
     assert abs(words[1][0] * 220 - 40) < 6
+
+
+def test_an_underscore_joins_and_a_line_under_words_does_not():
+    ink = blank((8, 0, 25, 10), (8, 26, 25, 36))
+    gap = [(10.0, 26.0)]
+    assert find_underscores(ink, gap) == [False]
+    ink[27:29, 11:25] = True
+    assert find_underscores(ink, gap) == [True]
+    ink[27:29, 0:36] = True
+    assert find_underscores(ink, gap) == [False]
+    ink[27:29] = False
+    ink[15:17, 12:24] = True  # a dash
+    assert find_underscores(ink, gap) == [False]

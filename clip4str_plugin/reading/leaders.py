@@ -13,6 +13,8 @@ __all__ = ["without_leaders"]
 # A leader is looked for where a dot is the first or last thing within this many heights of an end of a line, and so far
 # beyond it.
 _WITHIN, _BEYOND = 1.5, 3.0
+# The line ends so far from the next dot, in heights.
+_CLEAR = 0.08
 # What is left between two leaders is text if it is so wide, in heights.
 _NARROWEST = 0.15
 
@@ -40,8 +42,9 @@ def without_leaders(image: np.ndarray, strip: TextStrip) -> tuple[TextStrip, np.
     high, wide = strip.size[1], strip.size[0]
     left, right = 0.0, 1.0
     for begin, end in find_leaders(ink):
-        # In shares of the line itself.
-        first, last = (column * high / len(ink) / wide - before * high / wide for column in (begin, end))
+        # In shares of the line itself, clear of the dots.
+        ends = begin / len(ink) - _CLEAR, end / len(ink) + _CLEAR
+        first, last = ((place - before) * high / wide for place in ends)
         if first <= _NARROWEST * high / wide and last > 0:
             left = max(left, last)
         elif last >= 1 - _NARROWEST * high / wide and first < 1:

@@ -1,10 +1,11 @@
 """What stands beside the words of a line: points and hyphens that look like a part of the blank, boxes, and leaders."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["begins_with_dot", "find_boxes", "find_leaders", "ink_of_strip", "without_marks"]
+__all__ = ["begins_with_dot", "find_boxes", "find_leaders", "find_underscores", "ink_of_strip", "without_marks"]
 
 # Ink begins so far on the way from the ground to the darkest (or lightest) parts of a line.
 _INK = 0.35
@@ -20,6 +21,9 @@ _ALONE = 0.08
 # The dots of a leader are so many at least, this wide and high at most, this far apart at most and to this share
 # evenly, and this level. Higher ink than that is a letter.
 _DOTS, _DOT_WIDE, _DOT_HIGH, _PITCH, _EVEN, _LEVEL = 5, 0.3, 0.2, 0.7, 0.35, 0.1
+# An underscore is this wide, this high at most, and lies below this share of the line; it reaches no farther than so
+# many heights under the letters beside it, and fills so much of the blank between them.
+_SCORE_FROM, _SCORE_TO, _SCORE_HIGH, _BELOW, _UNDER, _SPANS = 0.2, 0.9, 0.15, 0.65, 0.2, 0.6
 
 
 def ink_of_strip(strip: np.ndarray) -> np.ndarray:
@@ -149,6 +153,25 @@ def find_leaders(ink: np.ndarray) -> list[tuple[int, int]]:
         else:
             runs.append([dot])
     return [(int(left[run[0]]), int(right[run[-1]])) for run in runs if len(run) >= _DOTS]
+
+
+def find_underscores(ink: np.ndarray, blanks: Sequence[tuple[float, float]]) -> list[bool]:
+    """Which blanks show an underscore, which joins the words beside it; a line under words reaches farther.
+
+    Args:
+        ink: of the line, (h, w) bool
+        blanks: left and right end of each, in columns
+    """
+    rows = len(ink)
+    left, top, width, height, _ = _components(ink).T
+    fits = (width >= _SCORE_FROM * rows) & (width <= _SCORE_TO * rows)
+    fits &= (height <= _SCORE_HIGH * rows) & (top >= _BELOW * rows)
+    left, right = left[fits], (left + width)[fits]
+    reach = _UNDER * rows
+    return [
+        bool(((left > begin - reach) & (right < end + reach) & (right - left >= _SPANS * (end - begin))).any())
+        for begin, end in blanks
+    ]
 
 
 def _components(ink: np.ndarray) -> np.ndarray:

@@ -8,7 +8,13 @@ import numpy as np
 
 from clip4str_plugin.geometry.polygons import Start
 from clip4str_plugin.geometry.text_strip import TextStrip
-from clip4str_plugin.reading.line_marks import find_boxes, find_leaders, ink_of_strip, without_marks
+from clip4str_plugin.reading.line_marks import (
+    find_boxes,
+    find_leaders,
+    find_underscores,
+    ink_of_strip,
+    without_marks,
+)
 from clip4str_plugin.reading.segmentation import Pieces, likeliest
 
 __all__ = ["find_pieces", "find_words", "split_lines"]
@@ -104,18 +110,21 @@ def _pieces(answer: np.ndarray, columns: float, height: float, ink: np.ndarray) 
     """
     step = len(ink) / height
     shown = columns
-    for left, right in find_leaders(ink):
+    for first, last in find_leaders(ink):
         answer, ink = answer.copy(), ink.copy()
-        ink[:, left:right] = False
+        ink[:, first:last] = False
+        # The network's answers are blurred: the whole blank, from ink to ink, is one.
         inked = np.flatnonzero(ink.any(axis=0))
-        left, right = max(inked[inked < left], default=0) + 1, min(inked[inked > right], default=ink.shape[1])
-        answer[math.ceil(left / step) : int(right / step)] = 0.0
-        shown -= (right - left) / step
+        begin, end = max(inked[inked < first], default=-1) + 1, min(inked[inked >= last], default=ink.shape[1])
+        answer[math.ceil(begin / step) : int(end / step)] = 0.0
+        shown -= (end - begin) / step
     words = np.flatnonzero(answer > _WORD)
     if not len(words) or (len(words) < _FEWEST * shown and shown > _LONG * height):
         return Pieces([(0.0, 1.0)], [], columns / height)
     gaps = _valleys(answer, words[0], words[-1] + 1)
-    boxes = [(left / step, right / step) for left, right in find_boxes(ink)]
+    joined = find_underscores(ink, [(left * step, right * step) for left, right, _ in gaps])
+    gaps = [gap for gap, underscore in zip(gaps, joined) if not underscore]
+    boxes = [(box[0] / step, box[1] / step) for box in find_boxes(ink)]
     gaps = _with_boxes(gaps, boxes, words[0], words[-1] + 1, _BESIDE * height)
     starts, stops = [float(words[0])], []
     for left, right, _ in gaps:

@@ -8,7 +8,7 @@ from clip4str_plugin.reading.orientation import Oriented
 from clip4str_plugin.reading.recognizer import Recognition
 from clip4str_plugin.reading.regions import Region
 from clip4str_plugin.reading.segmentation import Pieces, alternatives, choose, known_words, likeliest, worth_reading
-from clip4str_plugin.reading.word_boundaries import amounts_together
+from clip4str_plugin.reading.word_boundaries import parts_together
 
 
 def line(*blanks, length=10.0, gap=0.01):
@@ -214,6 +214,27 @@ def test_two_known_words_with_hardly_a_blank(text, blank, expected):
 
 
 @pytest.mark.parametrize(
+    ("left", "right", "one"),
+    [
+        ("27", "-23343332-8", True), ("self-", "employed", True), ("https://www.", "example.org", True),
+        ("info@site", ".org", True), ("dell'", "acqua", True),
+        ("end.", "The", False), ("Mr.", "Smith", False), ("Child'", "found", False), ("in-", "18.", False),
+    ],
+)  # fmt: skip
+def test_what_is_one_word_is_whole_where_no_blank_is_to_be_seen(left, right, one):
+    for begin, whole in ((0.5, one), (0.55, False)):
+        pieces = Pieces([(0.0, 0.5), (begin, 1.0)], [0.9], 6.0)
+        words = []
+        for number, said in enumerate((left, right)):
+            x = 100 * number
+            quad = np.array([[x, 0], [x + 90, 0], [x + 90, 30], [x, 30]], np.float32)
+            region = Region(quad, 1.0, 0, np.zeros((30, 200, 3), np.uint8), pieces, (number, number))
+            words.append((region, Oriented(Recognition(said, 0.9, (0.9,) * len(said)))))
+        texts = [item.reading.text for _, item in parts_together(words)]
+        assert texts == ([left + right] if whole else [left, right])
+
+
+@pytest.mark.parametrize(
     ("left", "right", "text"),
     [("$10.", "80", "$10.80"), ("$1,010.", "00", "$1,010.00"), ("1990.", "80", None), ("$10.", "801", None)],
 )
@@ -225,7 +246,7 @@ def test_an_amount_that_came_apart_at_its_point_is_whole(left, right, text):
         quad = np.array([[x, 0], [x + 90, 0], [x + 90, 30], [x, 30]], np.float32)
         region = Region(quad, 1.0, 0, np.zeros((30, 200, 3), np.uint8), pieces, (number, number))
         words.append((region, Oriented(Recognition(said, 0.9 - number / 10, (0.9,) * len(said)))))
-    together = amounts_together(words)
+    together = parts_together(words)
     if text is None:
         assert together == words
     else:

@@ -13,7 +13,7 @@ from clip4str_plugin.reading.doubtful_lines import Line, chosen_words, read_alte
 from clip4str_plugin.reading.letter_case import SeenWord, settle_case
 from clip4str_plugin.reading.orientation import stands_on_end
 from clip4str_plugin.reading.regions import ReadRegion, Region
-from clip4str_plugin.reading.word_boundaries import amounts_together, known_words_apart, letters_apart, without_rules
+from clip4str_plugin.reading.word_boundaries import known_words_apart, letters_apart, parts_together, without_rules
 from clip4str_plugin.reading.words import read_from_other_views, read_words
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def read_regions(
         # Detected words are lines of their own.
         lines.setdefault((number, region.line), {})[region.span] = region, item
     read_alternatives(pages, lines, recognize, max_length)
-    chosen = [(number, *word) for (number, _), line in lines.items() for word in amounts_together(chosen_words(line))]
+    chosen = [(number, *word) for (number, _), line in lines.items() for word in parts_together(chosen_words(line))]
     items = [item for _, _, item in chosen]
     if other_views:
         regions = [region for _, region, _ in chosen]

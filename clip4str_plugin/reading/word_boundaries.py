@@ -17,25 +17,38 @@ from clip4str_plugin.reading.spread_letters import find_spread_letters
 if TYPE_CHECKING:
     from clip4str_plugin.reading.recognizer import Recognition
 
-__all__ = ["amounts_together", "known_words_apart", "letters_apart", "without_rules"]
+__all__ = ["known_words_apart", "letters_apart", "parts_together", "without_rules"]
 
 # Underscores at the ends of a word are nearly always a part of a rule, and so many dots lead to another word.
 _RULES = re.compile(r"_*(.*?)_*(?:[.…·]{4,}_*)?", re.DOTALL)
 
 # The point of an amount goes with its first part where its type is wide: `$10.` and `80`.
-_FIRST_PART, _DECIMALS = re.compile(r"[$€£]\d[\d,]*\."), re.compile(r"\d\d")
+_AMOUNT = re.compile(r"[$€£]\d[\d,]*\. \d\d")
+# Where no blank is to be seen, parts of numbers, compounds, addresses and elisions are one: `27` and `-23343332-8`,
+# `self-` and `employed`, `www.` and `example.org`, `info@site` and `.org`, `dell'` and `acqua`.
+_ONE = re.compile(
+    r".*\d(- | -)\d.*|.*[A-Za-z]- [A-Za-z].*|(?:.*//)?www\. \w.*|.*\w@ \w.*|.*\w @\w.*|.*\w \.[A-Za-z].*"
+    r"|(?:[dl]|un|qu|all|(?:d|n|s|qu)[aeu]ll)' [A-Za-z].*",
+    re.IGNORECASE,
+)
 
 
-def amounts_together(words: list[ReadRegion]) -> list[ReadRegion]:
-    """The words of a line, amounts that came apart at their point whole again."""
+def parts_together(words: list[ReadRegion]) -> list[ReadRegion]:
+    """The words of a line, those whole again that came apart at a point, a hyphen or the like within them."""
     together: list[ReadRegion] = []
     for region, item in words:
         if together:
             before, first = together[-1]
             texts = first.reading.text, item.reading.text
-            follows = before.span[1] + 1 == region.span[0] and before.pieces is not None
+            follows = before.span[1] + 1 == region.span[0]
             quads = len(before.polygon) == len(region.polygon) == 4 and first.turns == item.turns == 0
-            if follows and quads and _FIRST_PART.fullmatch(texts[0]) and _DECIMALS.fullmatch(texts[1]):
+            seam = " ".join(texts)
+            if (
+                before.pieces is not None
+                and follows
+                and quads
+                and (_AMOUNT.fullmatch(seam) or (before.pieces.touches_next(before.span[1]) and _ONE.fullmatch(seam)))
+            ):
                 polygon = np.concatenate([before.polygon[:1], region.polygon[1:3], before.polygon[3:]])
                 reading = replace(
                     first.reading,

@@ -58,12 +58,13 @@ def hosts(session: nox.Session, host: str) -> None:
     """Test one adapter, and its example, against its really installed host."""
     module, requirements = HOSTS[host]
     _share_packages(session)
-    session.install("--no-compile", *requirements)  # few of their modules are imported
+    session.install("--no-compile", *requirements)  # what is imported is compiled then, and kept
     # Tests skip where their host is missing; here it must not be.
-    session.run("python", "-c", f"import {module}", silent=True)
+    settings = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}
+    session.run("python", "-c", f"import {module}", silent=True, env=settings)
     name = host.partition("-")[0]
     files = [f"tests/test_adapter_{name}.py", "tests/test_examples.py"]
-    session.run("python", "-m", "pytest", "-n0", "-k", name, *files, *session.posargs, env={"OMP_NUM_THREADS": "1"})
+    session.run("python", "-m", "pytest", "-n0", "-k", name, *files, *session.posargs, env=settings)
 
 
 def _share_packages(session: nox.Session) -> None:

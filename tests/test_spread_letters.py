@@ -36,7 +36,9 @@ def test_letters_of_a_word_that_is_set_wide_stay(text, gap):
     assert find_spread_letters(drawn(text, gap), text) == []
 
 
-@pytest.mark.parametrize(("text", "read"), [("ABC", "ABCD"), ("A", "A"), ("AB", ""), ("III", "III"), ("J.R.", "J.R.")])
+@pytest.mark.parametrize(
+    ("text", "read"), [("ABC", "ABCD"), ("A", "A"), ("AB", ""), ("III", "III"), ("J.R.", "J.R."), ("***", "***")]
+)
 def test_what_is_not_sure_stays(text, read):
     assert find_spread_letters(drawn(text, 0.5), read) == []
 

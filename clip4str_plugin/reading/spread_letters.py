@@ -31,7 +31,8 @@ def find_spread_letters(crop: np.ndarray, text: str) -> list[tuple[float, float]
     Returns:
         left and right end of each character, in shares of the width; empty if the word is one
     """
-    if len(text) < 2 or set(text) & _POINTS or min(crop.shape[:2]) < 4:
+    # The gaps between marks, `***`, are wide beside their own height.
+    if len(text) < 2 or set(text) & _POINTS or not any(map(str.isalnum, text)) or min(crop.shape[:2]) < 4:
         return []
     ink = ink_of(crop)
     columns = np.flatnonzero(np.diff(np.pad(ink.any(axis=0).astype(np.int8), 1)))

@@ -98,5 +98,9 @@ def test_an_underscore_joins_and_a_line_under_words_does_not():
     ink[27:29, 0:36] = True
     assert find_underscores(ink, gap) == [False]
     ink[27:29] = False
+    ink[29:32, 12:24] = True  # of the line below
+    assert find_underscores(ink, gap) == [False]
+    ink[29:32] = False
+    ink[27:29] = False
     ink[15:17, 12:24] = True  # a dash
     assert find_underscores(ink, gap) == [False]

@@ -165,7 +165,8 @@ def find_underscores(ink: np.ndarray, blanks: Sequence[tuple[float, float]]) -> 
     rows = len(ink)
     left, top, width, height, _ = _components(ink).T
     fits = (width >= _SCORE_FROM * rows) & (width <= _SCORE_TO * rows)
-    fits &= (height <= _SCORE_HIGH * rows) & (top >= _BELOW * rows)
+    # What touches the border hangs into the strip from the line below.
+    fits &= (height <= _SCORE_HIGH * rows) & (top >= _BELOW * rows) & (top + height < rows)
     left, right = left[fits], (left + width)[fits]
     reach = _UNDER * rows
     return [

@@ -7,12 +7,13 @@ from PIL import Image
 from clip4str_plugin.cli import main, options
 from clip4str_plugin.geometry.rectification import other_views, straighten
 from clip4str_plugin.reading.detectors import Detections
+from clip4str_plugin.reading.orientation import oriented
 from clip4str_plugin.reading.recognizer import Recognition
 from clip4str_plugin.reading.region_reading import read_regions
 from clip4str_plugin.reading.regions import Region, cut_words
 from clip4str_plugin.reading.segmentation import Pieces
 from clip4str_plugin.reading.word_views import read_other_views
-from clip4str_plugin.reading.words import read_words
+from clip4str_plugin.reading.words import read_from_other_views, read_words
 
 
 def reading(text, sure):
@@ -50,6 +51,14 @@ def test_no_further_view_is_read_once_one_is_clear():
     recognize = Wide(tilted=0.97)
     assert read_other_views([CROP], [reading("level", 0.8)], recognize)[0].text == "tilted"
     assert len(recognize.batches) == 1
+
+
+@pytest.mark.parametrize(("others", "kept"), [(0.99, "level"), (0.8, "tilted")])
+def test_on_pages_that_are_read_well_fewer_words_are_doubtful(others, kept):
+    words = [oriented(reading("level", 0.92)), *(oriented(reading("w" * 10, others)) for _ in range(10))]
+    page, recognize = [0] * len(words), Wide(tilted=0.97)
+    assert read_from_other_views([CROP] * len(words), words, recognize, pages=page)[0].reading.text == kept
+    assert read_from_other_views([CROP], words[:1], recognize, pages=[0])[0].reading.text == "tilted", "a short page"
 
 
 @pytest.mark.parametrize("shape", [(20, 40_000, 3), (40_000, 20, 3), (1, 30, 3)])

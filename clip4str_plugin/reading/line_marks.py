@@ -5,7 +5,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["begins_with_dot", "find_boxes", "find_leaders", "find_underscores", "ink_of_strip", "without_marks"]
+from clip4str_plugin.reading.splitter import HEIGHT
+
+__all__ = [
+    "begins_with_dot",
+    "find_boxes",
+    "find_leaders",
+    "find_underscores",
+    "ink_of_crop",
+    "ink_of_strip",
+    "without_marks",
+]
 
 # Ink begins so far on the way from the ground to the darkest (or lightest) parts of a line.
 _INK = 0.35
@@ -24,6 +34,28 @@ _DOTS, _DOT_WIDE, _DOT_HIGH, _PITCH, _EVEN, _LEVEL = 5, 0.3, 0.2, 0.7, 0.35, 0.1
 # An underscore is this wide, this high at most, and lies below this share of the line; it reaches no farther than so
 # many heights under the letters beside it, and fills so much of the blank between them.
 _SCORE_FROM, _SCORE_TO, _SCORE_HIGH, _BELOW, _UNDER, _SPANS = 0.2, 0.9, 0.15, 0.65, 0.2, 0.6
+
+
+def ink_of_crop(crop: np.ndarray) -> np.ndarray:
+    """Where a line shows ink, as `ink_of_strip` sees it, in an eighth of the time.
+
+    Args:
+        crop: uint8, (h, w, 3) or (h, w)
+
+    Returns:
+        (32, W) bool
+    """
+    import cv2
+
+    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) if crop.ndim == 3 else crop
+    width = max(1, round(grey.shape[1] * HEIGHT / grey.shape[0]))
+    way = cv2.INTER_AREA if grey.shape[0] > HEIGHT else cv2.INTER_LINEAR
+    grey = cv2.resize(grey, (width, HEIGHT), interpolation=way)
+    up_to = np.bincount(grey.ravel(), minlength=256).cumsum()
+    low, ground, high = np.searchsorted(up_to, np.array([0.02, 0.5, 0.98]) * grey.size).tolist()
+    if ground - low > high - ground:
+        return grey < ground - _INK * (ground - low)
+    return grey > ground + _INK * (high - ground)
 
 
 def ink_of_strip(strip: np.ndarray) -> np.ndarray:

@@ -66,7 +66,8 @@ def read_regions(
     if other_views:
         regions = [region for _, region, _ in chosen]
         views = [region.other_views for region in regions]
-        items = read_from_other_views([region.crop for region in regions], items, recognize, views, max_length)
+        crops = [region.crop for region in regions]
+        items = read_from_other_views(crops, items, recognize, views, max_length, [number for number, *_ in chosen])
     found: list[list[ReadRegion]] = [[] for _ in pages]
     for (number, region, _), item in zip(chosen, items):
         for word in known_words_apart(region, replace(item, reading=without_rules(item.reading))):

@@ -13,14 +13,15 @@ from clip4str_plugin.reading.views import View, certainty, read_views
 if TYPE_CHECKING:
     from clip4str_plugin.reading.recognizer import Recognition
 
-__all__ = ["read_other_views"]
+__all__ = ["DOUBTFUL", "read_other_views"]
 
 # Measured on word crops of ICDAR 2015, IIIT5K, SVT and receipts: of 6 to 24 degrees, slants, shears, margins and
 # contrasts, alone and together, so much more margin (in heights) and then a turn gain most for less than a quarter more
 # crops.
 _MORE = 0.25
 _ANGLES = (-12.0, 12.0)
-_DOUBTFUL = 0.95
+DOUBTFUL = 0.95
+"""Words of which the mean character is less sure than this are read again."""
 _MARGIN = 0.01
 # Turned, a crop this many times as long as wide is five times as large, and its letters a fifth of its height. Longer
 # ones would hold nothing legible, and cost memory without limit.
@@ -32,6 +33,7 @@ def read_other_views(
     readings: Sequence[Recognition],
     recognize: Callable[[list[np.ndarray]], Sequence[Recognition]],
     cuts: Sequence[Callable[[], Sequence[np.ndarray]] | None] | None = None,
+    sure: Sequence[float] | None = None,
 ) -> list[Recognition]:
     """Read doubtful crops again from other views, and keep the likeliest reading of each.
 
@@ -42,21 +44,23 @@ def read_other_views(
             for the second view of those that are still doubtful, and so on.
         cuts: for each crop what cuts its other views out of the page; None: it is shown with a quarter of its height
             more margin, and turned by 12 degrees, if it is less than 20 times as long as wide.
+        sure: for each crop the certainty from which on it is not looked at again; None: 0.95.
 
     Returns:
         one reading a crop, in their order.
     """
     kept = list(readings)
+    sure = sure or [DOUBTFUL] * len(crops)
     doubtful = {
         index: cut() if cut is not None else _views_of(crop)
         for index, (crop, reading, cut) in enumerate(zip(crops, readings, cuts or [None] * len(crops)))
-        if 0 < certainty(reading) < _DOUBTFUL
+        if 0 < certainty(reading) < sure[index]
     }
     for number in range(max(map(len, doubtful.values()), default=0)):
         views = [
             View(index, shown[number], _MARGIN)
             for index, shown in doubtful.items()
-            if number < len(shown) and certainty(kept[index]) < _DOUBTFUL
+            if number < len(shown) and certainty(kept[index]) < sure[index]
         ]
         kept = [reading for reading, _ in read_views(kept, views, recognize)]
     return kept

@@ -13,7 +13,7 @@ from clip4str_plugin.reading.long_words import read_long_words
 from clip4str_plugin.reading.orientation import Oriented, oriented, resolve_orientation
 from clip4str_plugin.reading.regions import Views
 from clip4str_plugin.reading.views import certainty
-from clip4str_plugin.reading.word_views import read_other_views
+from clip4str_plugin.reading.word_views import DOUBTFUL, read_other_views
 
 if TYPE_CHECKING:
     from clip4str_plugin.reading.recognizer import Recognition
@@ -22,7 +22,8 @@ __all__ = ["read_from_other_views", "read_words"]
 
 # So many characters of a line, read this well, tell the direction of its other words; empty words count as so many.
 _CHARACTERS, _WELL_READ, _EMPTY = 4, 0.9, 3
-# So many of a page tell the direction of lines of up to so many characters, which tell little of it themselves.
+# So many of a page tell the direction of lines of up to so many characters, which tell little of it themselves, and
+# that words read as well as the page need no second look.
 _OF_PAGE, _SHORT_LINE = 100, 3
 
 
@@ -133,8 +134,11 @@ def read_from_other_views(
     recognize: Callable[[list[np.ndarray]], Sequence[Recognition]],
     views: Sequence[Views | None] = (),
     max_length: int | None = None,
+    pages: Sequence[Hashable] | None = None,
 ) -> list[Oriented[Recognition]]:
-    """Read doubtful words again, long ones in parts."""
+    """Read doubtful words again, long ones in parts; fewer are doubtful on pages that are read well."""
+    readings = [item.reading for item in settled]
+    on_sure_pages = _beside_sure_words(readings, pages, _OF_PAGE) if pages is not None else set()
     flat = [index for index, item in enumerate(settled) if not item.stacked]
     upright = [np.rot90(crops[index], settled[index].turns) for index in flat]
     ways = [_turned(views[index], settled[index].turns) if views else None for index in flat]
@@ -142,7 +146,8 @@ def read_from_other_views(
     def read(crops: list[np.ndarray]) -> Sequence[Recognition]:
         return read_long_words(crops, recognize(crops), recognize, max_length)
 
-    again = read_other_views(upright, [settled[index].reading for index in flat], read, ways)
+    sure = [_WELL_READ if index in on_sure_pages else DOUBTFUL for index in flat]
+    again = read_other_views(upright, [readings[index] for index in flat], read, ways, sure)
     result = list(settled)
     for index, reading in zip(flat, again):
         result[index] = replace(settled[index], reading=reading)

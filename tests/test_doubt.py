@@ -67,10 +67,3 @@ def test_leaders_are_no_words(text, doubtful):
 @pytest.mark.parametrize(("text", "doubtful"), [("s", False), ("0", False), ("A", True), ("so", True)])
 def test_lone_letters_share_their_probability_with_look_alikes(text, doubtful):
     assert find_doubtful([reading(text, 0.45)], [[0]], 0.5) == [doubtful]
-
-
-def test_what_the_model_says_of_textures_must_be_read_surely():
-    words = [reading("SALE", 0.84), reading("OFFER", 0.84), reading("SALE", 0.997)]
-    assert find_doubtful(words, [[0, 1, 2]], 0.5) == [True, False, False]
-    assert find_doubtful(words, [], 0.0) == [False] * 3
-    assert find_doubtful(words, [], 0.97) == [True, True, False]

@@ -27,10 +27,6 @@ _ALONE = 0.15
 # A letter that stands alone and looks like others shares its probability with them, and has this share of the limit.
 _LOOK_ALIKES, _SHARED = frozenset("cCoO0sSuUvVwWxXzZlI1"), 0.8
 
-# What the embedded model says of textures and strokes that are no text, with a confidence up to 0.85; of text it does
-# so with 0.99. It has that limit, too, wherever it stands.
-_OF_NOTHING = frozenset(["SALE"])
-
 # Rows of dots or strokes lead from a word to another or wait for one; nobody reads them. Three dots are an ellipsis.
 _LEADER = re.compile(r"[.…·_=-]{4,}")
 
@@ -60,9 +56,7 @@ def find_doubtful(
     """
     sure = [_per_word(reading, kind) for reading in readings]
     limits = [
-        min_confidence**_ALONE
-        if (lonely and len(reading.text) <= _SHORT) or (reading.text in _OF_NOTHING)
-        else min_confidence
+        min_confidence**_ALONE if lonely and len(reading.text) <= _SHORT else min_confidence
         for reading, lonely in zip(readings, alone or [False] * len(readings))
     ]
     doubtful = [
@@ -71,7 +65,7 @@ def find_doubtful(
     ]
     for line in lines:
         for index in line:
-            if not doubtful[index] or not readings[index].text or readings[index].text in _OF_NOTHING:
+            if not doubtful[index] or not readings[index].text:
                 continue
             others = [(sure[other], len(readings[other].text)) for other in line if other != index]
             characters = sum(length for _, length in others)

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from clip4str_plugin.reading.line_marks import find_boxes, find_underscores, ink_of_strip, without_marks
+from clip4str_plugin.reading.line_marks import find_boxes, find_underscores, ink_of_line, without_marks
 from clip4str_plugin.reading.line_splitting import find_words
-from clip4str_plugin.reading.splitter import to_strip
 
 
 def blank(*marks, rows=32, width=40):
@@ -52,7 +51,7 @@ def test_a_place_without_room_stays():
 def test_ink_is_what_differs_from_the_ground(ground, ink):
     crop = np.full((32, 60, 3), ground, np.uint8)
     crop[10:20, 10:15] = ink
-    found = ink_of_strip(to_strip(crop))
+    found = ink_of_line(crop)
     assert found[10:20, 10:15].all()
     assert found.sum() == 50
 
@@ -68,10 +67,10 @@ def checked_line(text="STORE"):
 
 def test_a_box_is_found_and_letters_are_none():
     line = checked_line()
-    ((left, right),) = find_boxes(ink_of_strip(to_strip(line)))
+    ((left, right),) = find_boxes(ink_of_line(line))
     assert abs(left * 44 / 32 - 8) < 3
     assert abs(right * 44 / 32 - 35) < 3
-    assert find_boxes(ink_of_strip(to_strip(checked_line("BODQ0")[:, 36:]))) == []
+    assert find_boxes(ink_of_line(checked_line("BODQ0")[:, 36:])) == []
 
 
 @pytest.mark.parametrize("room", [1, 2])

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from clip4str_plugin.geometry.text_strip import TextStrip
-from clip4str_plugin.reading.line_marks import begins_with_dot, find_leaders, ink_of_crop
+from clip4str_plugin.reading.line_marks import begins_with_dot, find_leaders, ink_of_line
 
 __all__ = ["without_leaders"]
 
@@ -30,14 +30,14 @@ def without_leaders(image: np.ndarray, strip: TextStrip) -> tuple[TextStrip, np.
     """
     crop = strip.crop(image)
     end = math.ceil(_WITHIN * crop.shape[0])
-    dotted = [begins_with_dot(ink_of_crop(part)) for part in (crop[:, :end], crop[:, -end:][:, ::-1])]
+    dotted = [begins_with_dot(ink_of_line(part)) for part in (crop[:, :end], crop[:, -end:][:, ::-1])]
     if not any(dotted):
         return strip, crop
     before, behind = (_BEYOND if there else 0.0 for there in dotted)
     seen = strip.grown(before, 0, behind, 0)
     if not seen.lies_on(image.shape[1], image.shape[0]):
         seen, before, behind = strip, 0.0, 0.0
-    ink = ink_of_crop(seen.crop(image))
+    ink = ink_of_line(seen.crop(image))
     high, wide = strip.size[1], strip.size[0]
     left, right = 0.0, 1.0
     for begin, end in find_leaders(ink):

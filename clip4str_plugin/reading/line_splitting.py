@@ -12,7 +12,7 @@ from clip4str_plugin.reading.line_marks import (
     find_boxes,
     find_leaders,
     find_underscores,
-    ink_of_strip,
+    ink_of_line,
     without_marks,
 )
 from clip4str_plugin.reading.segmentation import Pieces, likeliest
@@ -95,7 +95,9 @@ def find_pieces(crops: Sequence[np.ndarray]) -> list[Pieces]:
         for index, strip, answer in zip(batch, strips, answers):
             height, width = crops[index].shape[:2]
             columns = width * HEIGHT / height / STRIDE
-            found[index] = _pieces(answer[: strip.shape[2] // STRIDE], columns, HEIGHT / STRIDE, ink_of_strip(strip))
+            found[index] = _pieces(
+                answer[: strip.shape[2] // STRIDE], columns, HEIGHT / STRIDE, ink_of_line(crops[index])
+            )
     return [found[index] for index in range(len(crops))]
 
 
@@ -106,7 +108,7 @@ def _pieces(answer: np.ndarray, columns: float, height: float, ink: np.ndarray) 
         answer: (n,) from 0, a blank, to 1, a word
         columns: width of the line in answers
         height: of the line, in answers
-        ink: from `ink_of_strip`
+        ink: from `ink_of_line`
     """
     step = len(ink) / height
     shown = columns

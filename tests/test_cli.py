@@ -196,6 +196,31 @@ def test_other_formats(run, photos, tmp_path, format, start):
     assert target.read_bytes().startswith(start.encode())
 
 
+def test_the_suffix_of_the_output_names_the_format(run, photos, tmp_path):
+    starts = {
+        "a.PDF": b"%PDF",
+        "a.json": b"[\n{",
+        "a.csv": b"image,page",
+        "a.xml": b"<?xml",
+        "a.txt": b"30x10",
+        "a": b"30x10",
+    }
+    for name, start in starts.items():
+        assert run("read", photos / "a.png", "-o", tmp_path / name)[0] == 0
+        assert (tmp_path / name).read_bytes().startswith(start)
+    assert run("read", photos / "a.png", "-f", "jsonl", "-o", tmp_path / "b.pdf")[0] == 0  # what is said counts
+    assert (tmp_path / "b.pdf").read_bytes().startswith(b'{"image"')
+    assert run("recognize", photos / "a.png", "-o", tmp_path / "c.jsonl")[0] == 0
+    assert (tmp_path / "c.jsonl").read_bytes().startswith(b'{"image"')
+
+
+def test_an_unknown_option_gets_the_usage_of_its_command(run, photos):
+    status, _, errors = run("read", photos, "--nope")
+    assert status == 2
+    assert "usage: clip4str read" in errors
+    assert "--nope" in errors
+
+
 def test_a_folder_gets_a_file_for_each_input(run, photos, tmp_path):
     frames = [Image.new("RGB", (width, 10)) for width in (12, 14)]
     frames[0].save(photos / "a.tif", save_all=True, append_images=frames[1:])

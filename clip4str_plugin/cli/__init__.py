@@ -92,5 +92,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
             module = import_module(module_name)
             module.add_arguments(command)
             command.add_argument("--verbose", action="store_true", help="log warnings and details to standard error")
-            command.set_defaults(run=module.run)
-    return parser.parse_args(arguments)
+            command.set_defaults(run=module.run, parser=command)
+    args, unknown = parser.parse_known_args(arguments)
+    if unknown:  # the usage of the sub-command says more than that of all
+        args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return args

@@ -7,6 +7,7 @@ import ast
 import inspect
 import os
 import sys
+from collections.abc import Collection
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -24,6 +25,7 @@ __all__ = [
     "add_detector_arguments",
     "add_input_arguments",
     "add_model_arguments",
+    "add_output_arguments",
     "add_views_argument",
     "build_detector",
     "build_recognizer",
@@ -150,6 +152,27 @@ def add_views_argument(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="faster: do not read doubtful words again, with more margin and turned by 12 degrees",
     )
+
+
+def add_output_arguments(
+    parser: argparse.ArgumentParser, formats: Collection[str], place: str
+) -> argparse._ActionsContainer:
+    """Add ``--format`` and ``--output``.
+
+    Args:
+        parser: of the sub-command.
+        formats: the names of those it can write.
+        place: what ``--output`` may be, for the help.
+
+    Returns:
+        the group of the options, for more of them.
+    """
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "-f", "--format", choices=formats, help="(default: what the suffix of --output names, such as .json, or text)"
+    )
+    group.add_argument("-o", "--output", metavar="PATH", help=f"{place} (default: standard output)")
+    return group
 
 
 def add_detector_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,18 +13,25 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from clip4str_plugin.cli import UsageError
 from clip4str_plugin.io.images import find_files
 from clip4str_plugin.io.whole_files import whole_file
-from clip4str_plugin.io.writers import SUFFIXES, Writer, make_writer
+from clip4str_plugin.io.writers import SUFFIXES, Writer, format_of, make_writer
 
 if TYPE_CHECKING:
     from clip4str_plugin.page_content import PageContent
 
-__all__ = ["FileNames", "FolderWriter", "inputs", "open_output", "open_writer"]
+__all__ = ["FileNames", "FolderWriter", "choose_format", "inputs", "open_output", "open_writer"]
 
 
 def inputs(args: argparse.Namespace) -> frozenset[str]:
     """Return the real paths of all files that are read, which nothing written may replace."""
     files = find_files(args.paths, recursive=args.recursive)
     return frozenset(os.path.realpath(path) for path in files if isinstance(path, str) and "\0" not in path)
+
+
+def choose_format(args: argparse.Namespace, formats: Collection[str]) -> str:
+    """Return ``--format``, or without it the one of ``formats`` that the suffix of ``--output`` names, or text."""
+    if args.format is None and args.output is not None and (named := format_of(args.output)) in formats:
+        return named
+    return args.format or "text"
 
 
 @contextmanager

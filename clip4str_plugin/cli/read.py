@@ -43,20 +43,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keep words under --min-confidence; JSON marks them as doubtful",
     )
-    group = parser.add_argument_group("output")
-    group.add_argument("--format", choices=FORMATS, default="text", help="(default: %(default)s)")
-    group.add_argument(
-        "--output", metavar="PATH", help="a file, or a folder that gets one file per input (default: standard output)"
-    )
+    group = options.add_output_arguments(parser, FORMATS, "a file, or a folder that gets one file per input")
     group.add_argument("--overlay", metavar="FOLDER", help="write a picture of each page with the words drawn on it")
 
 
 def run(args: argparse.Namespace) -> int:
     """Read everything; 1 if something could not be read, else 0."""
     from clip4str_plugin.cli.inputs import process, remark, report
-    from clip4str_plugin.cli.outputs import FileNames, inputs, open_writer
+    from clip4str_plugin.cli.outputs import FileNames, choose_format, inputs, open_writer
     from clip4str_plugin.reading.origins import place
 
+    args.format = choose_format(args, FORMATS)
     if args.format == "page" and args.output is None and len(args.paths) > 1:
         raise UsageError("PAGE XML holds one page a file; name a folder with --output")
     if not 0 <= args.min_confidence <= 1:

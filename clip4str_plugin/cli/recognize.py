@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 
+_FORMATS = ("text", "jsonl")
 _TOGETHER = 64  # crops whose other views share a batch; and the first results wait for so many
 
 
@@ -26,20 +27,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_model_arguments(parser)
     options.add_charset_argument(parser)
     options.add_views_argument(parser)
-    group = parser.add_argument_group("output")
-    group.add_argument(
-        "--format", choices=["text", "jsonl"], default="text", help="one line per image (default: %(default)s)"
-    )
-    group.add_argument("--output", metavar="FILE", help="(default: standard output)")
+    options.add_output_arguments(parser, _FORMATS, "a file, one line per image")
 
 
 def run(args: argparse.Namespace) -> int:
     """Read every crop; 1 if something could not be read, else 0."""
     from clip4str_plugin.cli.inputs import process, report
-    from clip4str_plugin.cli.outputs import open_output
+    from clip4str_plugin.cli.outputs import choose_format, open_output
     from clip4str_plugin.io.images import Unreadable
     from clip4str_plugin.io.writers.json_pages import encode
 
+    args.format = choose_format(args, _FORMATS)
     recognizer = options.build_recognizer(args)
     failed = False
     with open_output(args) as stream:

@@ -12,7 +12,7 @@ from clip4str_plugin.io.whole_files import whole_file
 if TYPE_CHECKING:
     from clip4str_plugin.page_content import PageContent
 
-__all__ = ["FORMATS", "SUFFIXES", "Writer", "make_writer", "save_pages"]
+__all__ = ["FORMATS", "SUFFIXES", "Writer", "format_of", "make_writer", "save_pages"]
 
 # Format -> module, class, suffix of its files. PDFs get a suffix that no scan is likely to have.
 _WRITERS = {
@@ -31,6 +31,8 @@ FORMATS = tuple(_WRITERS)
 
 SUFFIXES = {name: suffix for name, (_, _, suffix) in _WRITERS.items()}
 """The suffix of each format's files."""
+
+_FORMATS_BY_SUFFIX = {".pdf": "pdf", ".xml": "alto"} | {suffix: format for format, suffix in SUFFIXES.items()}
 
 
 class Writer(Protocol):
@@ -74,6 +76,17 @@ def make_writer(format: str, stream: BinaryIO) -> Writer:
     return getattr(import_module(f"clip4str_plugin.io.writers.{module}"), name)(stream)
 
 
+def format_of(path: str | PathLike[str]) -> str | None:
+    """Return the format that the suffix of a file names, or None.
+
+    >>> format_of("scan.pdf"), format_of("scan.page.xml"), format_of("scan.png")
+    ('pdf', 'page', None)
+    """
+    name = fspath(path).lower()
+    matching = [suffix for suffix in _FORMATS_BY_SUFFIX if name.endswith(suffix)]
+    return _FORMATS_BY_SUFFIX[max(matching, key=len)] if matching else None
+
+
 def save_pages(pages: Iterable[PageContent], path: str | PathLike[str]) -> None:
     """Write pages to one file in the format that its suffix names.
 
@@ -84,13 +97,11 @@ def save_pages(pages: Iterable[PageContent], path: str | PathLike[str]) -> None:
     Raises:
         ValueError: no format has this suffix.
     """
-    name = fspath(path).lower()
-    suffixes = {".pdf": "pdf", ".xml": "alto"} | {suffix: format for format, suffix in SUFFIXES.items()}
-    matching = [suffix for suffix in suffixes if name.endswith(suffix)]
-    if not matching:
-        raise ValueError(f"{path}: no format has this suffix; known are {', '.join(sorted(suffixes))}")
+    format = format_of(path)
+    if format is None:
+        raise ValueError(f"{path}: no format has this suffix; known are {', '.join(sorted(_FORMATS_BY_SUFFIX))}")
     with whole_file(path) as stream:
-        writer = make_writer(suffixes[max(matching, key=len)], stream)
+        writer = make_writer(format, stream)
         for page in pages:
             writer.write(page)
         writer.close()

@@ -128,6 +128,20 @@ def test_a_sure_word_is_not_taken_apart_again():
     assert math.prod(sure[0, 1].char_confidences) > 0.9
 
 
+def test_a_sure_word_over_a_doubtful_blank_is_read_apart_as_well():
+    """A crop of two words is sometimes read as one of them, and surely."""
+    lost = readings(_01=("minutes", 0.999), _22="ago")
+    assert worth_reading(line(0.45, 0.9), (0, 0), lost)
+    assert worth_reading(line(0.45, 0.9), (1, 1), lost)
+    assert not worth_reading(line(0.2, 0.9), (0, 0), lost)
+
+
+@pytest.mark.parametrize(("part", "kept"), [(("9", 0.99), True), (("9", 0.6), False), ((":", 0.99), False)])
+def test_one_sure_character_that_is_lost_by_reading_together_is_kept(part, kept):
+    read = readings(_00=part, _11="minutes", _01="minutes")
+    assert choose(line(0.45), read) == ([(0, 0), (1, 1)] if kept else [(0, 1)])
+
+
 def test_what_cannot_win_is_not_read():
     """Words read surely over a likely blank stay apart, however well they read together."""
     apart = readings(_00="New", _11="York")
@@ -182,7 +196,8 @@ def test_a_quotation_and_an_apostrophe_that_ends_a_word_are_no_contractions():
         ("30mm", 2),
         ("(qxvz)", 4),
         ("qxvz-pages", 4),
-        ("Test_station", 6),
+        ("Test_station", 2),
+        ("qxvz_pages", 6),
         ("", 0),
     ],
 )
@@ -232,6 +247,26 @@ def test_what_is_one_word_is_whole_where_no_blank_is_to_be_seen(left, right, one
             words.append((region, Oriented(Recognition(said, 0.9, (0.9,) * len(said)))))
         texts = [item.reading.text for _, item in parts_together(words)]
         assert texts == ([left + right] if whole else [left, right])
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "blank", "gap", "one"),
+    [
+        ("file.", "html", 0.6, 0.0, True), ("file.", "html", 0.7, 0.0, False), ("file.", "html", 0.6, 0.05, False),
+        ("me@example.", "org", 0.6, 0.05, True), ("end.", "The", 0.6, 0.0, False),
+    ],
+)  # fmt: skip
+def test_names_are_whole_that_came_apart_at_a_point(left, right, blank, gap, one):
+    pieces = Pieces([(0.0, 0.5), (0.5 + gap, 1.0)], [blank], 6.0)
+    quad = np.array([[0, 0], [90, 0], [90, 30], [0, 30]], np.float32)
+    words = [
+        (
+            Region(quad + np.float32(100 * number), 1.0, 0, np.zeros((30, 200, 3), np.uint8), pieces, (number, number)),
+            Oriented(Recognition(said, 0.9, (0.9,) * len(said))),
+        )
+        for number, said in enumerate((left, right))
+    ]
+    assert len(parts_together(words)) == (1 if one else 2)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,12 @@ from functools import cache
 
 __all__ = ["unknown_characters"]
 
-_WORD = re.compile(r"[^\s\-/&.,:;']+")
+_WORD = re.compile(r"[^_\s\-/&.,:;']+")
 _AROUND = '!?_()[]{}"*_\\#%$+=<>'
-# Characters of a mixture of letters with digits or other signs: some are codes, and some lack a blank, or have an
-# underscore in its place.
+# Characters of a mixture of letters with digits or other signs: some are codes, and some lack a blank.
 _MIXED = 0.5
+# An underscore within a word may be a rule that two words stand on, and so counts like so many characters.
+_UNDERSCORE = 2.0
 
 
 def unknown_characters(text: str) -> float:
@@ -23,8 +24,9 @@ def unknown_characters(text: str) -> float:
     >>> unknown_characters("ofpages"), unknown_characters("of"), unknown_characters("pages"), unknown_characters("12")
     (7.0, 0.0, 0.0, 0.0)
     """
-    count = 0.0
-    for word in _WORD.findall(text.strip(_AROUND)):
+    text = text.strip(_AROUND)
+    count = _UNDERSCORE * text.count("_")
+    for word in _WORD.findall(text):
         core = word.strip(_AROUND)
         if core.isalpha():
             if len(core) > 1 and not _known(core.lower()):

@@ -26,8 +26,9 @@ _LIKELY_BLANK = 0.9
 # Longer words, in heights, are not tried, nor are those over more doubtful blanks: squashed to the size that a
 # recognizer takes they are read badly, which says nothing about their blanks.
 _LONGEST, _MOST = 12.0, 4
-# A word that is read as surely as this is not taken apart again.
-_SURE = 0.9
+# A word that is read as surely as this is not taken apart again, unless a blank as likely as this is in it: of two
+# words in one crop, one is sometimes read surely and the other one not at all.
+_SURE, _DOUBTFUL = 0.9, 0.4
 # Words of which every character is as sure as this are well read.
 _WELL_READ = 0.8
 # What is read as nothing counts like a word as unlikely as exp(-3), and so does a cut through a number exp(-4), and one
@@ -35,7 +36,7 @@ _WELL_READ = 0.8
 # none does counts exp(-2).
 _NOTHING, _CUT_NUMBER, _CUT_MARK, _CUT_DIGITS = 3.0, 4.0, 2.0, 2.0
 # So many characters that are read apart may be missing from what is read together; every further one makes it less
-# likely by exp(-1): a crop of two words is sometimes read as one of them.
+# likely by exp(-1), and the first one, too, if it is a word: a crop of two is sometimes read as one of them.
 _MAY_MISS, _MISSING = 1, 1.0
 # A character outside of known words makes a reading less likely by exp(-0.5).
 _UNKNOWN = 0.5
@@ -120,13 +121,15 @@ def alternatives(pieces: Pieces) -> list[Span]:
 def worth_reading(pieces: Pieces, span: Span, readings: Mapping[Span, Recognition]) -> bool:
     """Whether an alternative can win, however well it is read, given the readings of the likeliest words.
 
-    None within a sure word can, and none whose blanks alone make it less likely than the words it stands for, unless
-    every cut in it may have gone through a number or lost a mark.
+    None within a sure word can, unless a blank in it is doubtful, and none whose blanks alone make it less likely than
+    the words it stands for, unless every cut in it may have gone through a number or lost a mark.
     """
     words = sorted(word for word in readings if word[0] <= span[1] and span[0] <= word[1])
     joins = len(words) > 1
-    if any(word[0] <= span[0] and span[1] <= word[1] and _cost(readings[word]) < -math.log(_SURE) for word in words):
-        return False
+    word = words[0]
+    if word[0] <= span[0] and span[1] <= word[1] and _cost(readings[word]) < -math.log(_SURE):
+        edges = [edge for edge in (span[0] - 1, span[1]) if word[0] <= edge < word[1]]
+        return max((pieces.blanks[edge] for edge in edges), default=0.0) >= _DOUBTFUL
     if joins and all(_may_be_cut(readings[left].text, readings[right].text) for left, right in pairwise(words)):
         return True
     first, last = words[0][0], words[-1][1]
@@ -183,7 +186,8 @@ def choose(pieces: Pieces, readings: Mapping[Span, Recognition], *, backwards: b
     by_end: dict[int, list[Span]] = {}
     for span in sorted(readings, key=lambda span: span[::-1]):
         first, last = span
-        missing = lengths[span] - len(readings[span].text) - _MAY_MISS
+        text = readings[span].text
+        missing = lengths[span] - len(text) - (0 if _loses_a_word(readings, span) else _MAY_MISS)
         cost = (
             _cost(readings[span])
             + _MISSING * max(missing, 0)
@@ -262,6 +266,19 @@ def _most_characters(readings: Mapping[Span, Recognition]) -> dict[Span, int]:
                  if (first, cut) in most and (cut + 1, last) in most]  # fmt: skip
         most[first, last] = max([len(readings[first, last].text), *parts])
     return most
+
+
+def _loses_a_word(readings: Mapping[Span, Recognition], span: Span) -> bool:
+    """Whether what is read together is one of its parts alone, and the other one surely reads as letters or digits."""
+    first, last = span
+    for cut in range(first, last):
+        parts = [readings.get((first, cut)), readings.get((cut + 1, last))]
+        for part, other in (parts, parts[::-1]):
+            if part is None or other is None or part.text != readings[span].text or not other.text.isalnum():
+                continue
+            if min(other.char_confidences, default=0.0) >= _SURE:
+                return True
+    return False
 
 
 def _cost(reading: Recognition) -> float:

@@ -32,6 +32,10 @@ _ONE = re.compile(
     re.IGNORECASE,
 )
 
+# A point within a name, an address or a file's name, `file.` and `html`, where a blank this likely at most is to be
+# seen; behind an abbreviation blanks are clear.
+_DOTTED, _FAINT = re.compile(r".*\w\. [a-z]{2}.*"), 0.65
+
 
 def parts_together(words: list[ReadRegion]) -> list[ReadRegion]:
     """The words of a line, those whole again that came apart at a point, a hyphen or the like within them."""
@@ -43,12 +47,7 @@ def parts_together(words: list[ReadRegion]) -> list[ReadRegion]:
             follows = before.span[1] + 1 == region.span[0]
             quads = len(before.polygon) == len(region.polygon) == 4 and first.turns == item.turns == 0
             seam = " ".join(texts)
-            if (
-                before.pieces is not None
-                and follows
-                and quads
-                and (_AMOUNT.fullmatch(seam) or (before.pieces.touches_next(before.span[1]) and _ONE.fullmatch(seam)))
-            ):
+            if follows and quads and _is_one(before, seam):
                 polygon = np.concatenate([before.polygon[:1], region.polygon[1:3], before.polygon[3:]])
                 reading = replace(
                     first.reading,
@@ -61,6 +60,17 @@ def parts_together(words: list[ReadRegion]) -> list[ReadRegion]:
                 continue
         together.append((region, item))
     return together
+
+
+def _is_one(before: Region, seam: str) -> bool:
+    """Whether a word and the next one of its line, joined by a blank in `seam`, are one."""
+    pieces, last = before.pieces, before.span[1]
+    if pieces is None:
+        return False
+    touches = pieces.touches_next(last)
+    if _AMOUNT.fullmatch(seam) or (touches and _ONE.fullmatch(seam)):
+        return True
+    return (touches or "@" in seam) and pieces.blanks[last] <= _FAINT and _DOTTED.fullmatch(seam) is not None
 
 
 def known_words_apart(region: Region, item: Oriented[Recognition]) -> list[ReadRegion]:

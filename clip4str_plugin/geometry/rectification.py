@@ -27,8 +27,8 @@ _UNCLEAR = 0.08
 _BOX_MARGIN, _MORE = 0.08, 0.15
 # In such a box that is so many times as large, text is a thin diagonal that nobody reads; and boxes cost memory.
 _MOST_AROUND = 10
-# Views of a word in its line have so much more beside it and so much less above and below, in heights of the line.
-_BESIDE_AND_LESS = ((0.24, 0.1), (0.0, 0.18))
+# The other view of a word in its line has so much less above and below, in heights of the line.
+_LESS = 0.18
 # Letters are told from the ground on crops no higher than this.
 _LOOKED_AT = 48
 
@@ -141,15 +141,14 @@ def other_views(image: np.ndarray, strip: TextStrip) -> list[Straightened]:
 def views_in_line(image: np.ndarray, strip: TextStrip) -> list[Straightened]:
     """What else a word may be read from that was cut from a line.
 
-    Detectors leave air above and below their lines, and the cuts next to a word leave little beside it: these views
-    show more of what is beside it, a point say, and less of what is above and below.
+    Detectors leave air above and below their lines: the only view shows less of it.
 
     Args:
         image: the page
         strip: the word, as high as its line
     """
-    views = [strip.grown(beside, -less, beside, -less) for beside, less in _BESIDE_AND_LESS]
-    return [Straightened(view.crop(image), view) for view in views]
+    view = strip.grown(0, -_LESS, 0, -_LESS)
+    return [Straightened(view.crop(image), view)]
 
 
 def without_margins(image: np.ndarray, polygon: np.ndarray) -> np.ndarray:

@@ -36,8 +36,8 @@ def read_regions(
         recognize: reads crops; a ``Recognizer``, say.
         orientation: which words are tried in other directions, see ``resolve_orientation``.
         max_length: as in `read_words`.
-        other_views: whether to read doubtful words again: words of lines with more beside them and less above and
-            below, others turned a little or, where their outline is no quad, with more margin and as the upright box
+        other_views: whether to read doubtful words again: words of lines with less above and below, others
+            turned a little or, where their outline is no quad, with more margin and as the upright box
             around them.
 
     Returns:

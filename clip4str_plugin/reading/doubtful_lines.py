@@ -12,13 +12,17 @@ from clip4str_plugin.reading.long_words import read_long_words
 from clip4str_plugin.reading.orientation import oriented
 from clip4str_plugin.reading.regions import ReadRegion, Region, leaving_out
 from clip4str_plugin.reading.segmentation import Span, choose, likeliest, worth_reading
+from clip4str_plugin.reading.views import certainty
 
 if TYPE_CHECKING:
     from clip4str_plugin.reading.recognizer import Recognition
 
-__all__ = ["Line", "chosen_words", "read_alternatives"]
+__all__ = ["Line", "chosen_words", "is_well_read", "read_alternatives", "turns_of"]
 
 logger = logging.getLogger(__name__)
+
+# The mean certainty of a line that is read well.
+_WELL_READ = 0.8
 
 # The words of a line that were read, by the pieces they are made of.
 Line: TypeAlias = dict[Span, ReadRegion]
@@ -34,7 +38,7 @@ def read_alternatives(
     open_lines = {
         place: (turns, {span: item.reading for span, (_, item) in line.items()})
         for place, line in lines.items()
-        if (turns := _turns_of(line)) in (0, 2) and _is_whole(line)
+        if (turns := turns_of(line)) in (0, 2) and _is_whole(line)
     }
     trials: list[tuple[Line, Region, int]] = []
     views: list[np.ndarray] = []
@@ -64,7 +68,7 @@ def chosen_words(line: Line) -> list[ReadRegion]:
     if pieces is None or all(region.likely for region, _ in line.values()):
         return list(line.values())
     readings = {span: item.reading for span, (_, item) in line.items()}
-    spans = choose(pieces, readings, backwards=_turns_of(line) == 2)
+    spans = choose(pieces, readings, backwards=turns_of(line) == 2)
     return [line[span] for span in spans]
 
 
@@ -74,7 +78,14 @@ def _is_whole(line: Line) -> bool:
     return pieces is not None and line.keys() >= set(likeliest(pieces))
 
 
-def _turns_of(line: Line) -> int:
+def is_well_read(line: Line) -> bool:
+    """Whether the characters of a line are sure on the average."""
+    read = [(certainty(item.reading), len(item.reading.text)) for _, item in line.values()]
+    count = sum(length for _, length in read)
+    return count > 0 and sum(sure * length for sure, length in read) >= _WELL_READ * count
+
+
+def turns_of(line: Line) -> int:
     """By how many quarter turns most of a line was turned to be read."""
     characters: dict[int, int] = {}
     for _, item in line.values():

@@ -354,11 +354,11 @@ def _draft(image: np.ndarray, detections: Detections | Exception, seconds: float
     if isinstance(detections, Exception):
         usable = image if isinstance(image, np.ndarray) and image.ndim == 3 else None
         return _Draft(usable, error=f"no text could be detected: {_one_line(detections)}")
-    from clip4str_plugin.reading.regions import cut_words
+    from clip4str_plugin.reading.regions import cut_words, lone_words
 
     begin = time.perf_counter()
     try:
-        regions = cut_words(image, detections)
+        regions = cut_words(image, detections) + lone_words(image, detections)
     except Exception as error:  # what a detector of others gives may be anything
         logger.debug("straightening failed", exc_info=True)
         return _Draft(image, error=f"the text could not be read: {_one_line(error)}")

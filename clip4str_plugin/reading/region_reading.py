@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clip4str_plugin.options import Orientation
-from clip4str_plugin.reading.doubtful_lines import Line, chosen_words, read_alternatives
+from clip4str_plugin.reading.doubtful_lines import Line, chosen_words, is_well_read, read_alternatives, turns_of
 from clip4str_plugin.reading.letter_case import SeenWord, settle_case
-from clip4str_plugin.reading.orientation import stands_on_end
+from clip4str_plugin.reading.lone_characters import is_sure
+from clip4str_plugin.reading.orientation import Oriented, oriented, stands_on_end
 from clip4str_plugin.reading.regions import ReadRegion, Region
 from clip4str_plugin.reading.word_boundaries import known_words_apart, letters_apart, parts_together, without_rules
 from clip4str_plugin.reading.words import read_from_other_views, read_words
@@ -41,11 +42,14 @@ def read_regions(
             around them.
 
     Returns:
-        for each page its words, line after line, each with its reading and the direction it was read in.
+        for each page its words, line after line, each with its reading and the direction it was read in; what stands
+        alone comes last.
     """
     # Outlines tell the direction of narrow words, which are many among numbers: none needs to be read on end as well.
     recognize = getattr(recognize, "upright", recognize)
-    likely = [(number, region) for number, page in enumerate(pages) for region in page if region.likely]
+    regions = [(number, region) for number, page in enumerate(pages) for region in page if region.likely]
+    lone = [(number, region) for number, region in regions if region.beside is not None]
+    likely = [(number, region) for number, region in regions if region.beside is None]
     settled = read_words(
         [region.crop for _, region in likely],
         recognize,
@@ -64,15 +68,37 @@ def read_regions(
     chosen = [(number, *word) for (number, _), line in lines.items() for word in parts_together(chosen_words(line))]
     items = [item for _, _, item in chosen]
     if other_views:
-        regions = [region for _, region, _ in chosen]
-        views = [region.other_views for region in regions]
-        crops = [region.crop for region in regions]
+        views = [region.other_views for _, region, _ in chosen]
+        crops = [region.crop for _, region, _ in chosen]
         items = read_from_other_views(crops, items, recognize, views, max_length, [number for number, *_ in chosen])
     found: list[list[ReadRegion]] = [[] for _ in pages]
     for (number, region, _), item in zip(chosen, items):
         for word in known_words_apart(region, replace(item, reading=without_rules(item.reading))):
             found[number] += letters_apart(*word)
+    for number, region, item in _read_lone(lone, lines, recognize):
+        found[number].append((region, item))
     return [_with_case(page) for page in found]
+
+
+def _read_lone(
+    lone: Sequence[tuple[int, Region]],
+    lines: Mapping[tuple[int, int], Line],
+    recognize: Callable[[list[np.ndarray]], Sequence[Recognition]],
+) -> list[tuple[int, Region, Oriented[Recognition]]]:
+    """Read what stands alone the way that the line beside it runs, and keep what is sure, each with its page's number.
+
+    It tells nothing of the direction of its page itself, and beside lines that are not read well it is no text.
+    """
+    tried = [
+        (number, region, turns_of(line))
+        for number, region in lone
+        if region.beside is not None and is_well_read(line := lines.get((number, region.beside), {}))
+    ]
+    if not tried:
+        return []
+    readings = recognize([np.rot90(region.crop, turns) for _, region, turns in tried])
+    read = [(number, region, oriented(reading, turns)) for (number, region, turns), reading in zip(tried, readings)]
+    return [(number, region, item) for number, region, item in read if is_sure(item.reading)]
 
 
 def _with_case(page: list[ReadRegion]) -> list[ReadRegion]:

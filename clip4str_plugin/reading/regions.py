@@ -17,13 +17,14 @@ from clip4str_plugin.geometry.text_strip import TextStrip
 from clip4str_plugin.reading.detectors import Detections
 from clip4str_plugin.reading.leaders import without_leaders
 from clip4str_plugin.reading.line_splitting import find_pieces, split_lines
+from clip4str_plugin.reading.lone_characters import find_lone_characters
 from clip4str_plugin.reading.orientation import Oriented
 from clip4str_plugin.reading.segmentation import Pieces, Span, alternatives, likeliest
 
 if TYPE_CHECKING:
     from clip4str_plugin.reading.recognizer import Recognition
 
-__all__ = ["ReadRegion", "Region", "Views", "cut_words", "leaving_out", "split_each"]
+__all__ = ["ReadRegion", "Region", "Views", "cut_words", "leaving_out", "lone_words", "split_each"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class Region:
         pieces: of its line, see `clip4str_plugin.reading.segmentation`; None where words were detected.
         span: the pieces it is made of.
         likely: whether it is a word by the look of the blanks, and not one of the alternatives.
+        beside: the line that it stands beside alone, see `clip4str_plugin.reading.lone_characters`; None: it is of one.
     """
 
     polygon: np.ndarray
@@ -52,6 +54,7 @@ class Region:
     pieces: Pieces | None = None
     span: Span = (0, 0)
     likely: bool = True
+    beside: int | None = None
 
     @property
     def crop(self) -> np.ndarray:
@@ -94,6 +97,25 @@ def cut_words(image: np.ndarray, detections: Detections) -> list[Region]:
     if detections.rivals is not None:
         rivals = cut_words(image, detections.rivals)
         regions += [replace(region, line=region.line + len(detections)) for region in rivals]
+    return regions
+
+
+def lone_words(image: np.ndarray, detections: Detections) -> list[Region]:
+    """Characters that stand alone beside detected lines, straightened, their lines numbered on.
+
+    Not on photos, where detectors are rivals: what looks like such characters is none there.
+
+    Args:
+        image: the page, uint8 (H, W, 3).
+        detections: what a detector found on it.
+    """
+    if detections.granularity == "word" or detections.rivals is not None:
+        return []
+    regions: list[Region] = []
+    for number, lone in enumerate(find_lone_characters(image, detections.polygons), len(detections)):
+        with leaving_out():
+            score = float(detections.scores[lone.line])
+            regions.append(_seen(Region(lone.polygon, score, number, image, beside=lone.line)))
     return regions
 
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from clip4str_plugin import Reader, load_model
 from clip4str_plugin.reading.detectors import Detections
 from clip4str_plugin.reading.line_reading import read_lines
-from clip4str_plugin.reading.long_words import join_readings, read_long_words
+from clip4str_plugin.reading.long_words import join_readings, read_long_codes, read_long_words
 from clip4str_plugin.reading.recognizer import Recognition, Recognizer
 
 CHARACTERS = string.digits + string.ascii_lowercase + ".-/:"
@@ -64,6 +64,22 @@ def test_short_words_cost_nothing():
     crops = [drawn("short"), np.zeros((0, 5, 3), np.uint8)]
     readings = recognize([drawn("short"), drawn("a")])
     assert read_long_words(crops, readings, never) == readings
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "doubt", "again"),
+    [
+        ("iec-624-3-3:2013", "iec-624-33:2013", 0.5, True),
+        ("iec-624-3-3:2013", "iec-624-33:2013", 0.9, False),  # sure enough
+        ("a-word-in-parts", "a-wordin-parts", 0.5, False),
+        ("62443-3-3", "62443-33", 0.5, False),  # not squeezed much
+    ],
+)
+def test_long_codes_with_a_doubtful_character_are_read_in_parts(text, said, doubt, again):
+    sure = (doubt, *(0.9,) * (len(said) - 1))
+    reading = Recognition(said, float(np.prod(sure)), sure)
+    (found,) = read_long_codes([drawn(text)], [reading], recognize)
+    assert found.text == (text if again else said)
 
 
 def test_ragged_ends_are_left_out():

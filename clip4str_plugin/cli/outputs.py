@@ -29,7 +29,8 @@ def inputs(args: argparse.Namespace) -> frozenset[str]:
 
 def choose_format(args: argparse.Namespace, formats: Collection[str]) -> str:
     """Return ``--format``, or without it the one of ``formats`` that the suffix of ``--output`` names, or text."""
-    if args.format is None and args.output is not None and (named := format_of(args.output)) in formats:
+    named = format_of(args.output) if args.output is not None else None
+    if args.format is None and named is not None and named in formats:
         return named
     return args.format or "text"
 

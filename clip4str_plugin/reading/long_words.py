@@ -10,7 +10,7 @@ import numpy as np
 from clip4str_plugin.reading.recognizer import Recognition
 from clip4str_plugin.reading.views import certainty
 
-__all__ = ["join_readings", "longest_text", "read_long_words"]
+__all__ = ["join_readings", "longest_text", "read_long_codes", "read_long_words"]
 
 # Parts are so many heights long, overlap by so many, and their ends move by up to so many to miss the letters.
 _PART, _OVERLAP, _REACH = 3.5, 1.5, 0.3
@@ -46,17 +46,62 @@ def read_long_words(
     """
     if max_length is None:
         max_length = longest_text(recognize)
-    parts: list[tuple[int, float, float]] = []
-    for index, (crop, reading) in enumerate(zip(crops, readings)):
-        longest = _LONG if certainty(reading) >= _CERTAIN else _DOUBTFUL
-        if crop.size and (len(reading.text) >= max_length - 1 or crop.shape[1] >= longest * crop.shape[0]):
-            parts += [(index, left, right) for left, right in _parts(crop, len(reading.text))]
+    long = [
+        index
+        for index, (crop, reading) in enumerate(zip(crops, readings))
+        if crop.size and (len(reading.text) >= max_length - 1 or _may_be_long(crop, reading))
+    ]
+    return _read_in_parts(long, crops, readings, recognize, max_length)
+
+
+def read_long_codes(
+    crops: Sequence[np.ndarray],
+    readings: Sequence[Recognition],
+    recognize: Callable[[list[np.ndarray]], Sequence[Recognition]],
+    max_length: int | None = None,
+) -> list[Recognition]:
+    """Read again, in parts, the long texts with digits of which one character is doubtful.
+
+    Squeezed to the size that a recognizer takes, digits and signs are lost: `IEC-62443-3-3` becomes `IEC-62443-33`.
+    This is for what is certainly one word: read in parts, two words are as certain together as apart.
+
+    Args, Returns:
+        as `read_long_words`, whose result `readings` are.
+    """
+    if max_length is None:
+        max_length = longest_text(recognize)
+    codes = [
+        index
+        for index, (crop, reading) in enumerate(zip(crops, readings))
+        if len(reading.text) > _FEW
+        and any(map(str.isdigit, reading.text))
+        and min(reading.char_confidences, default=1.0) < _CERTAIN
+        and crop.shape[1] >= _DOUBTFUL * crop.shape[0]
+        and not _may_be_long(crop, reading)  # read in parts already
+    ]
+    return _read_in_parts(codes, crops, readings, recognize, max_length)
+
+
+def _may_be_long(crop: np.ndarray, reading: Recognition) -> bool:
+    longest = _LONG if certainty(reading) >= _CERTAIN else _DOUBTFUL
+    return crop.shape[1] >= longest * crop.shape[0]
+
+
+def _read_in_parts(
+    chosen: Sequence[int],
+    crops: Sequence[np.ndarray],
+    readings: Sequence[Recognition],
+    recognize: Callable[[list[np.ndarray]], Sequence[Recognition]],
+    max_length: int,
+) -> list[Recognition]:
+    """The readings, those that are chosen read in parts if that says more or is more certain."""
+    parts = [(index, *ends) for index in chosen for ends in _parts(crops[index], len(readings[index].text))]
     if not parts:
         return list(readings)
     views = [np.ascontiguousarray(crops[index][:, int(left) : int(right)]) for index, left, right in parts]
     again = recognize(views)
     result = list(readings)
-    for index in {part[0] for part in parts}:
+    for index in chosen:
         own = [(again[number], *part[1:]) for number, part in enumerate(parts) if part[0] == index]
         joined = join_readings([reading for reading, _, _ in own], [(left, right) for _, left, right in own])
         was = readings[index]

@@ -128,8 +128,8 @@ def worth_reading(pieces: Pieces, span: Span, readings: Mapping[Span, Recognitio
     joins = len(words) > 1
     word = words[0]
     if word[0] <= span[0] and span[1] <= word[1] and _cost(readings[word]) < -math.log(_SURE):
-        edges = [edge for edge in (span[0] - 1, span[1]) if word[0] <= edge < word[1]]
-        return max((pieces.blanks[edge] for edge in edges), default=0.0) >= _DOUBTFUL
+        beside = [pieces.blanks[edge] for edge in (span[0] - 1, span[1]) if word[0] <= edge < word[1]]
+        return max(beside, default=0.0) >= _DOUBTFUL
     if joins and all(_may_be_cut(readings[left].text, readings[right].text) for left, right in pairwise(words)):
         return True
     first, last = words[0][0], words[-1][1]

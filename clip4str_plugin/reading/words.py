@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clip4str_plugin.options import Orientation
-from clip4str_plugin.reading.long_words import read_long_words
+from clip4str_plugin.reading.long_words import read_long_codes, read_long_words
 from clip4str_plugin.reading.orientation import Oriented, oriented, resolve_orientation
 from clip4str_plugin.reading.regions import Views
 from clip4str_plugin.reading.views import certainty
@@ -147,7 +147,8 @@ def read_from_other_views(
         return read_long_words(crops, recognize(crops), recognize, max_length)
 
     sure = [_SURE_ON_PAGE if index in on_sure_pages else DOUBTFUL for index in flat]
-    again = read_other_views(upright, [readings[index] for index in flat], read, ways, sure)
+    whole = read_long_codes(upright, [readings[index] for index in flat], recognize, max_length)
+    again = read_other_views(upright, whole, read, ways, sure)
     result = list(settled)
     for index, reading in zip(flat, again):
         result[index] = replace(settled[index], reading=reading)

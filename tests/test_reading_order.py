@@ -60,6 +60,16 @@ def test_columns_of_prose_are_read_one_after_the_other_and_headings_first(gutter
     assert regrouped(turned, seed=angle) == [[0], *rows(1, 15, 4)]
 
 
+@pytest.mark.parametrize("height", [20, 40])
+def test_a_line_across_two_columns_is_whole_although_a_blank_of_it_lies_over_their_gutter(height):
+    """A heading or the caption of a picture between columns: the blank is one like its others."""
+    columns = column(0) + column(310)
+    line = [box(left, 330, 60, height) for left in (66, 142, 218, 296, 374)]
+    below = [np.add(word, (0, 330)) for word in columns]
+    assert lines_of(columns + line + below)[12] == [48, 49, 50, 51, 52]
+    assert len(lines_of(columns + line + below)) == 25
+
+
 def test_rows_of_a_table_are_read_across():
     words = [box(x, 100 + 30 * row, 40 + 10 * (row % 3)) for row in range(8) for x in (0, 300, 420, 600)]
     assert regrouped(words, seed=1) == rows(0, 8, 4)

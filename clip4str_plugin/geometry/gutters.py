@@ -19,6 +19,9 @@ _NARROWEST = 0.45
 # past this many lines whose starts or ends agree; past more if they are narrower than so many common blanks.
 _CELL, _LINES, _AGREEING = 1.6, 4, 0.7
 _ABOVE_BLANK, _MANY_LINES = 1.5, 8
+# Blanks up to so many times as wide as the middle one of at least so many of their line are like its others. They are
+# no part of a stripe that was wider by this factor.
+_USUAL, _FEW_BLANKS, _MUCH_NARROWER = 1.25, 3, 0.7
 # A cell stands behind another if their middles are less than this far apart.
 _BEHIND = 0.8
 # Prose has this many words a line, most lines fill this share of the column, and few words are numbers. In lines of
@@ -100,27 +103,40 @@ def _stripes(words: LevelWords, chains: Sequence[Sequence[int]]) -> list[Gutter]
     ]
     common = _ABOVE_BLANK * float(np.median(blanks)) if blanks else 0.0
     each = _Pieces.of([[word] for word in order], words)
+    usual = _usual_blanks(words, chains)
     stripes: list[Gutter] = []
-    for left, right, middle, height in sorted(_seeds(words, chains, order), key=lambda seed: seed[1] - seed[0]):
+    for left, right, middle, height in sorted(_seeds(words, chains, order, usual), key=lambda seed: seed[1] - seed[0]):
         need = _NARROWEST * height
         if right - left < need or any(
             s.top < middle < s.bottom and min(right, s.right) - max(left, s.left) >= 0.9 * min(need, s.right - s.left)
             for s in stripes
         ):
             continue
-        stripe = _extend(left, right, middle, need, words, order)
+        stripe = _extend(left, right, middle, need, words, order, usual)
         if stripe.bottom - stripe.top > 2.2 * height and _is_no_chance(stripe, common, each):
             stripes.append(stripe)
     return stripes
 
 
-def _seeds(words: LevelWords, chains: Sequence[Sequence[int]], order: np.ndarray) -> Iterable[tuple[float, ...]]:
+def _usual_blanks(words: LevelWords, chains: Sequence[Sequence[int]]) -> np.ndarray:
+    """For each word how wide blanks like the others of its line are, in pixels; 0 where there are few."""
+    usual = np.zeros(len(words.left))
+    for chain in chains:
+        if len(chain) > _FEW_BLANKS:
+            usual[list(chain)] = _USUAL * np.median(words.left[list(chain[1:])] - words.right[list(chain[:-1])])
+    return usual
+
+
+def _seeds(
+    words: LevelWords, chains: Sequence[Sequence[int]], order: np.ndarray, usual: np.ndarray
+) -> Iterable[tuple[float, ...]]:
     """Blanks between words beside each other: left, right, middle, and height of the lower word."""
     middles = words.middle[order]
     for chain in chains:
         for before, after in itertools.pairwise(chain):
             height = min(words.height[before], words.height[after])
-            yield words.right[before], words.left[after], (words.middle[before] + words.middle[after]) / 2, height
+            if words.left[after] - words.right[before] > usual[before]:
+                yield words.right[before], words.left[after], (words.middle[before] + words.middle[after]) / 2, height
         last = chain[-1]
         reach = 0.5 * words.height[last]
         near = order[np.searchsorted(middles, words.middle[last] - reach) :]
@@ -131,9 +147,11 @@ def _seeds(words: LevelWords, chains: Sequence[Sequence[int]], order: np.ndarray
             yield words.right[last], words.left[after], words.middle[last], min(words.height[last], words.height[after])
 
 
-def _extend(left: float, right: float, middle: float, need: float, words: LevelWords, order: np.ndarray) -> Gutter:
-    """Extend a blank up and down until what is left of it would be too narrow."""
-    reached = [middle, middle]
+def _extend(
+    left: float, right: float, middle: float, need: float, words: LevelWords, order: np.ndarray, usual: np.ndarray
+) -> Gutter:
+    """Extend a blank up and down until what is left of it would be too narrow, or a blank like others of its line."""
+    reached, most = [middle, middle], _MUCH_NARROWER * (right - left)
     for side, step in ((0, -1), (1, 1)):
         start = int(np.searchsorted(words.middle[order], middle))
         beyond = order[:start][::-1] if step < 0 else order[start:]
@@ -141,7 +159,7 @@ def _extend(left: float, right: float, middle: float, need: float, words: LevelW
             if words.left[word] >= right or words.right[word] <= left:
                 continue
             before, behind = words.left[word] - left, right - words.right[word]
-            if max(before, behind) < need:
+            if max(before, behind) < max(need, min(most, usual[word])):
                 reached[side] = words.middle[word] - step * words.height[word] / 2
                 break
             if before > behind:

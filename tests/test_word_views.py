@@ -54,10 +54,16 @@ def test_no_further_view_is_read_once_one_is_clear():
 
 
 @pytest.mark.parametrize(
-    ("sure", "others", "kept"), [(0.92, 0.99, "level"), (0.92, 0.8, "tilted"), (0.8, 0.99, "tilted")]
+    ("text", "sure", "others", "kept"),
+    [
+        ("level", 0.92, 0.99, "level"),
+        ("level", 0.92, 0.8, "tilted"),
+        ("level", 0.8, 0.99, "tilted"),
+        ("38.07", 0.92, 0.99, "tilted"),
+    ],
 )
-def test_on_pages_that_are_read_well_fewer_words_are_doubtful(sure, others, kept):
-    words = [oriented(reading("level", sure)), *(oriented(reading("w" * 10, others)) for _ in range(10))]
+def test_on_pages_that_are_read_well_fewer_words_but_no_fewer_numbers_are_doubtful(text, sure, others, kept):
+    words = [oriented(reading(text, sure)), *(oriented(reading("w" * 10, others)) for _ in range(10))]
     page, recognize = [0] * len(words), Wide(tilted=0.97)
     assert read_from_other_views([CROP] * len(words), words, recognize, pages=page)[0].reading.text == kept
     assert read_from_other_views([CROP], words[:1], recognize, pages=[0])[0].reading.text == "tilted", "a short page"

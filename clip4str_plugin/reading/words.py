@@ -23,7 +23,7 @@ __all__ = ["read_from_other_views", "read_words"]
 # So many characters of a line, read this well, tell the direction of its other words; empty words count as so many.
 _CHARACTERS, _WELL_READ, _EMPTY = 4, 0.9, 3
 # So many of a page tell the direction of lines of up to so many characters, which tell little of it themselves, and
-# that its words need no second look from this certainty on: above it as many are lost by one as are won.
+# that its words need no second look from this certainty on: as many would be lost by one as won.
 _OF_PAGE, _SHORT_LINE, _SURE_ON_PAGE = 100, 3, 0.85
 
 
@@ -136,7 +136,7 @@ def read_from_other_views(
     max_length: int | None = None,
     pages: Sequence[Hashable] | None = None,
 ) -> list[Oriented[Recognition]]:
-    """Read doubtful words again, long ones in parts; fewer are doubtful on pages that are read well."""
+    """Read doubtful words again, long ones in parts; fewer but numbers are doubtful on pages that are read well."""
     readings = [item.reading for item in settled]
     on_sure_pages = _beside_sure_words(readings, pages, _OF_PAGE) if pages is not None else set()
     flat = [index for index, item in enumerate(settled) if not item.stacked]
@@ -146,7 +146,10 @@ def read_from_other_views(
     def read(crops: list[np.ndarray]) -> Sequence[Recognition]:
         return read_long_words(crops, recognize(crops), recognize, max_length)
 
-    sure = [_SURE_ON_PAGE if index in on_sure_pages else DOUBTFUL for index in flat]
+    # A wrong digit shows in no other way.
+    numbers = {index for index, reading in enumerate(readings) if any(map(str.isdigit, reading.text))}
+    plain = on_sure_pages - numbers
+    sure = [_SURE_ON_PAGE if index in plain else DOUBTFUL for index in flat]
     whole = read_long_codes(upright, [readings[index] for index in flat], recognize, max_length)
     again = read_other_views(upright, whole, read, ways, sure)
     result = list(settled)

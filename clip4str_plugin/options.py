@@ -76,8 +76,8 @@ class ReadOptions:
             given to ``Reader.read_regions`` with more margin and as the upright box around them, words of lines with
             more beside them and less above and below, detected words with more margin and turned by 12 degrees. Clear
             ones are read once; photos cost up to a third more crops.
-        page_batch_size: pages per batch: the detector gets them together, and their words share batches. Twice as many
-            are in memory.
+        page_batch_size: pages per batch: the detector gets them together, and their words share batches. Up to four
+            batches are in work at a time.
 
     Raises:
         ValueError: a value is out of range.

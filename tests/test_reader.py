@@ -12,7 +12,7 @@ from clip4str_plugin.errors import Clip4StrError, ImageError
 from clip4str_plugin.page import Page
 from clip4str_plugin.reading.detectors import Detections
 from clip4str_plugin.reading.reader import Reader
-from clip4str_plugin.reading.recognizer import Recognition
+from clip4str_plugin.reading.recognizer import Recognition, Recognizer
 from clip4str_plugin.reading.segmentation import Pieces
 
 
@@ -353,7 +353,7 @@ def test_pages_are_detected_in_small_batches_and_given_at_once(grid):
     pulled = []
 
     def pages():
-        for index in range(8):
+        for index in range(16):
             pulled.append(index)
             yield page
 
@@ -362,9 +362,9 @@ def test_pages_are_detected_in_small_batches_and_given_at_once(grid):
     assert not pulled
     next(stream)
     time.sleep(0.05)
-    assert len(pulled) <= 4, "the batch being read and the one that follows"
-    assert len(list(stream)) == 7
-    assert reader.detector.batches == [2, 2, 2, 2]
+    assert len(pulled) <= 10, "the batch that was read and the four that may follow"
+    assert len(list(stream)) == 15
+    assert reader.detector.batches == [2] * 8
 
 
 def test_the_next_pages_are_detected_while_words_are_read(grid):
@@ -372,11 +372,11 @@ def test_the_next_pages_are_detected_while_words_are_read(grid):
     detected = threading.Semaphore(0)
 
     class WaitingRecognizer(ColourRecognizer):
-        waited = 0
+        waited = False
 
         def __call__(self, crops, color="rgb"):
-            if self.waited < 3:
-                self.waited += 1
+            if not self.waited:
+                self.waited = True
                 assert detected.acquire(timeout=10), "nobody detects on the next page meanwhile"
             return super().__call__(crops)
 
@@ -390,7 +390,49 @@ def test_the_next_pages_are_detected_while_words_are_read(grid):
         image[0, 0] = index
     results = list(reader_of(found, WaitingRecognizer(), page_batch_size=1, other_views=False).stream(numbered))
     assert [result.image[0, 0, 0] for result in results] == [0, 1, 2, 3]
+    assert [result.error for result in results] == [None] * 4
     assert all(len(result.words) == 12 for result in results)
+
+
+def test_pages_are_worked_on_in_several_threads_but_given_in_order(grid):
+    page, detections = grid
+    both = threading.Barrier(2)
+    inside = threading.Lock()
+
+    class Detector:
+        def __call__(self, pages):
+            assert inside.acquire(blocking=False), "a detector is called by one thread at a time"
+            time.sleep(0.001)
+            inside.release()
+            return [detections for _ in pages]
+
+    class Recognizing(Recognizer):
+        def __call__(self, crops, color="rgb"):
+            both.wait(timeout=10)  # two threads read at the same time
+            return ColourRecognizer()(crops)
+
+        upright = __call__
+
+    numbered = [page.copy() for _ in range(6)]
+    for index, image in enumerate(numbered):
+        image[0, 0] = index
+    reader = Reader(Detector(), Recognizing("tiny"), page_batch_size=1, other_views=False)
+    assert [result.image[0, 0, 0] for result in reader.stream(numbered)] == list(range(6))
+
+
+def test_a_recognizer_of_others_is_called_by_one_thread_at_a_time(grid):
+    page, detections = grid
+    inside = threading.Lock()
+
+    class Single(ColourRecognizer):
+        def __call__(self, crops, color="rgb"):
+            assert inside.acquire(blocking=False)
+            time.sleep(0.001)
+            inside.release()
+            return super().__call__(crops)
+
+    results = list(reader_of(detections, Single(), page_batch_size=1).stream([page] * 6))
+    assert [result.error for result in results] == [None] * 6
 
 
 def test_pages_detected_together_are_read_together(grid):
@@ -416,7 +458,7 @@ def test_pages_detected_together_are_read_together(grid):
     assert results[0].text == results[2].text
 
 
-def test_a_stream_that_is_dropped_ends_its_thread(grid):
+def test_a_stream_that_is_dropped_ends_its_threads(grid):
     page, detections = grid
     stream = reader_of(detections, page_batch_size=1).stream(iter([page] * 50))
     next(stream)
@@ -444,7 +486,7 @@ def test_memory_holds_few_pages(grid):
     for result in reader_of(detections, page_batch_size=2).stream(pages()):
         assert len(result.words) == 12
         del result
-    assert most <= 5, "two batches, and the one that is handed over"
+    assert most <= 11, "four batches, the one that is handed over, and the page that was just made"
 
 
 def test_seconds(grid):

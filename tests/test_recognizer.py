@@ -18,7 +18,7 @@ from torch import nn
 from clip4str_plugin import Recognition, Recognizer, load_model
 from clip4str_plugin.errors import ImageError
 from clip4str_plugin.model.charset import Tokenizer
-from clip4str_plugin.prefetch import prefetch
+from clip4str_plugin.prefetch import map_ahead, prefetch
 from tests.conftest import GOLDEN
 
 END, A, B, C = range(4)
@@ -461,6 +461,24 @@ def test_prefetch_works_ahead_within_bounds(depth):
     time.sleep(0.02)
     assert made == list(range(depth + 1)), "no more than the one in use and those ahead"
     assert list(iterator) == list(range(1, 10))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_threads_ahead_keep_order_and_pass_errors(threads):
+    def slow(x):
+        time.sleep(0.002 * (x % 3))
+        return 12 // (3 - x) if x < 4 else x
+
+    got = []
+    with pytest.raises(ZeroDivisionError):
+        got.extend(map_ahead(slow, range(50), threads))  # what came before the error stays
+    assert got == [4, 6, 12]
+    assert list(map_ahead(slow, range(4, 40), threads)) == list(range(4, 40))
+    with pytest.raises(ValueError, match="broken"):
+        list(map_ahead(slow, (int("broken") if x == 9 else x for x in range(4, 20)), threads))
+    assert not [t for t in threading.enumerate() if t.name == "clip4str-prefetch"]
+    with pytest.raises(ValueError, match="threads"):
+        list(map_ahead(slow, [], 0))
 
 
 @pytest.mark.slow

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence, Sized
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from os import PathLike
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from clip4str_plugin.errors import Clip4StrError, ImageError
+from clip4str_plugin.model.devices import cpu_threads
 from clip4str_plugin.options import split_options
 from clip4str_plugin.page import Page, Word
 
@@ -39,7 +43,8 @@ logger = logging.getLogger(__name__)
 class Reader:
     """Reads pages from end to end.
 
-    A reader keeps no state between pages, so several threads may use one if its detector allows it.
+    Several threads may use one reader: it keeps no state between pages. Of its threads, one at a time calls the
+    detector, and one the recognizer unless that is a `clip4str_plugin.Recognizer`.
 
     >>> import numpy as np
     >>> from clip4str_plugin import Reader
@@ -65,11 +70,15 @@ class Reader:
         **options: Any,
     ) -> None:
         from clip4str_plugin.reading.detectors import load_detector
-        from clip4str_plugin.reading.recognizer import as_recognizer
+        from clip4str_plugin.reading.recognizer import Recognizer, as_recognizer
 
         self.options, recognizing = split_options(options)
         self.detector = load_detector(detector)
         self.recognizer = as_recognizer(recognizer, **recognizing)
+        self._detecting = threading.Lock()
+        self._reading: AbstractContextManager[Any] = (
+            nullcontext() if isinstance(self.recognizer, Recognizer) else threading.Lock()
+        )
 
     def __call__(self, pages: Iterable[np.ndarray], *, straight: bool = False) -> Document:
         """Read pages into docTR's own document.
@@ -117,22 +126,25 @@ class Reader:
     def stream(self, pages: Iterable[np.ndarray]) -> Iterator[Page]:
         """Read pages one after the other and yield each as soon as it is done, in order.
 
-        While ``page_batch_size`` pages are read, their words sharing batches, a background thread takes as many from
-        ``pages``, runs the detector on them and straightens what it finds; memory holds no more pages than these. A
-        page that fails has an ``error`` and no words; the others are not affected.
+        Background threads, one more than processors but no more than four, take ``page_batch_size`` pages each from
+        ``pages``, detect their words, straighten them and read them, in batches that these pages share; memory holds
+        no more pages than these and those in use. A page that fails has an ``error`` and no words; the others are not
+        affected.
 
         Args:
             pages: uint8 RGB arrays (H, W, 3), of any sizes.
         """
-        from clip4str_plugin.prefetch import prefetch
+        from clip4str_plugin.prefetch import map_ahead
 
         if isinstance(pages, np.ndarray) and pages.ndim < 4:
             raise ImageError("this is one page: pass a list of pages, or use Reader.read")
-        drafts = self._prepare(iter(pages))
+        size = self.options.page_batch_size
+        remaining = iter(pages)
+        batches = iter(lambda: list(islice(remaining, size)), [])
         # One batch leaves nothing to overlap, and a thread would only add to the latency.
-        few = isinstance(pages, Sized) and len(pages) <= self.options.page_batch_size
-        for batch in drafts if few else prefetch(drafts):
-            yield from self._read(batch)
+        few = isinstance(pages, Sized) and len(pages) <= size
+        for batch in map(self._read_pages, batches) if few else map_ahead(self._read_pages, batches, _threads()):
+            yield from batch
             del batch
 
     def read_regions(self, image: np.ndarray, polygons: Iterable[Any], *, start: Start = "any") -> list[list[Word]]:
@@ -192,13 +204,12 @@ class Reader:
         """The kind of the recognizer's confidences; recognizers of others need not say it."""
         return getattr(getattr(self.recognizer, "options", None), "confidence", "product")
 
-    def _prepare(self, pages: Iterator[np.ndarray]) -> Iterator[list[_Draft]]:
-        while batch := list(islice(pages, self.options.page_batch_size)):
+    def _read_pages(self, pages: list[np.ndarray]) -> list[Page]:
+        with self._detecting:
             begin = time.perf_counter()
-            found = self._detect(batch)
-            seconds = (time.perf_counter() - begin) / len(batch)
-            yield [_draft(image, detections, seconds) for image, detections in zip(batch, found)]
-            del batch, found
+            found = self._detect(pages)
+            seconds = (time.perf_counter() - begin) / len(pages)
+        return self._read([_draft(image, detections, seconds) for image, detections in zip(pages, found)])
 
     def _detect(self, images: Sequence[np.ndarray]) -> list[Detections | Exception]:
         """What the detector finds on each page, or why it fails on it."""
@@ -216,9 +227,10 @@ class Reader:
         return [result for image in images for result in self._detect([image])]
 
     def _read(self, drafts: list[_Draft]) -> list[Page]:
-        begin = time.perf_counter()
         try:
-            found = self._recognize([draft.regions for draft in drafts])
+            with self._reading:
+                begin = time.perf_counter()
+                found = self._recognize([draft.regions for draft in drafts])
             seconds = (time.perf_counter() - begin) / max(1, sum(len(draft.regions) for draft in drafts))
             return [
                 draft.page(
@@ -390,6 +402,11 @@ def _arrange(found: list[_Piece]) -> list[Word]:
         for line_number, (block_number, line) in enumerate(lines)
         for piece in (found[index] for index in line)
     ]
+
+
+def _threads() -> int:
+    """How many pages are worked on at a time: networks alone do not keep all processors busy."""
+    return min(4, 1 + (cpu_threads() or os.cpu_count() or 1))
 
 
 def _one_line(error: Exception) -> str:

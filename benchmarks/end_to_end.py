@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 Words = list[dict[str, Any]]
-_PAGES = 4  # read by one system before it is another one's turn
+_PAGES = 8  # read by one system before it is another one's turn
 
 
 def ours(model: str, detector: str) -> Callable[[list[np.ndarray]], list[Words]]:

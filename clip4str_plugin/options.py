@@ -89,7 +89,7 @@ class ReadOptions:
     min_confidence: float = 0.5
     keep_doubtful: bool = False
     other_views: bool = True
-    page_batch_size: int = 2
+    page_batch_size: int = 1
 
     def __post_init__(self) -> None:
         _check_choice("orientation", self.orientation, Orientation)

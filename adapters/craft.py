@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from clip4str_adapters.craft_network import FILL, PACKAGE, STRIDE, Network, Precision, bundled_weights, load_network
-from clip4str_adapters.craft_tiles import Tile, place_tiles, plan_tiles
+from clip4str_adapters.craft_network import FILL, PACKAGE, Network, Precision, bundled_weights, load_network
+from clip4str_adapters.craft_tiles import CANVAS, Tile, place_tiles, plan_tiles
 from clip4str_adapters.craft_words import Thresholds, find_words
 from clip4str_plugin.errors import DetectorError
 from clip4str_plugin.reading.detectors import Detections, check_page, load_detector
@@ -118,10 +118,7 @@ class CraftDetector:
     def _look(self, page: np.ndarray, tiles: list[Tile]) -> list[_Found]:
         import cv2
 
-        sides = [max(start + side for start, side in ends) for ends in _ends(tiles)]
-        width, height = (-(-side // STRIDE) * STRIDE for side in sides)
-        canvas = np.empty((height, width, 3), np.uint8)
-        canvas[:] = FILL
+        canvas = np.full((CANVAS, CANVAS, 3), FILL, np.uint8)
         for tile in tiles:
             columns, rows = tile.size
             part = page[tile.top : tile.bottom, tile.left : tile.right]
@@ -160,10 +157,6 @@ class _Found:
     cut: bool
     left: int
     top: int
-
-
-def _ends(tiles: list[Tile]) -> list[list[tuple[int, int]]]:
-    return [[(tile.x, tile.size[0]) for tile in tiles], [(tile.y, tile.size[1]) for tile in tiles]]
 
 
 def _settle(found: list[_Found]) -> list[_Found]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-__all__ = ["Tile", "place_tiles", "plan_tiles"]
+__all__ = ["CANVAS", "Tile", "place_tiles", "plan_tiles"]
 
 # A point of the map of text lines above this may be text, and a spot of such points may if it has one above that.
 _MAYBE, _PEAK = 0.05, 0.1
@@ -26,10 +26,11 @@ _SMALLEST_SCALE, _LARGEST_SCALE = 0.15, 2.0
 _CONTEXT = 1.0
 # Places are joined if the rectangle around both has at most so many times their area.
 _JOIN = 1.1
-# The whole page is looked at once, this large, for words so large that no other place shows them.
-_OVERVIEW = 512
-# Places are cut so that none is larger, in pixels of the canvas, with so much overlap.
-_LARGEST_TILE, _OVERLAP = 1024, 192
+# The side of a canvas in pixels. All are of one size, for which a network needs half the memory, and can be made once.
+CANVAS = 512
+# Places are cut so that each fits on a canvas, with so much overlap, and lie so far apart on it that they do not
+# change what is found in each other.
+_OVERLAP, _GAP = 128, 16
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ def plan_tiles(text_map: np.ndarray, shape: tuple[int, ...]) -> list[Tile]:
         shape: of the page, height and width first.
     """
     height, width = shape[:2]
-    overview = Tile(0, 0, width, height, min(1.0, _OVERVIEW / max(height, width)))
+    # Of words so large that no other place shows them.
+    overview = Tile(0, 0, width, height, min(1.0, CANVAS / max(height, width)))
     tiles = [overview]
     for scale, places in _places_by_scale(text_map, width, height).items():
         whole = overview.scale >= scale
@@ -187,7 +189,7 @@ def _area(tile: Tile) -> int:
 
 def _cut(tile: Tile) -> list[Tile]:
     """Cut a place that is too large into parts that overlap."""
-    largest, overlap = int(_LARGEST_TILE / tile.scale), int(_OVERLAP / tile.scale)
+    largest, overlap = int(CANVAS / tile.scale), int(_OVERLAP / tile.scale)
     columns, rows = (
         _starts(tile.right - tile.left, largest, overlap),
         _starts(tile.bottom - tile.top, largest, overlap),
@@ -213,27 +215,20 @@ def place_tiles(tiles: list[Tile]) -> list[list[Tile]]:
     """Lay tiles side by side on as few canvases as their sizes allow, in rows from the tallest to the lowest.
 
     Returns:
-        the tiles of each canvas; no canvas is much larger than the largest tile may be.
+        the tiles of each canvas of ``CANVAS`` by ``CANVAS`` pixels.
     """
     canvases: list[list[Tile]] = []
     waiting = sorted(tiles, key=lambda tile: -tile.size[1])
     while waiting:
-        area = sum(tile.size[0] * tile.size[1] for tile in waiting)
-        width = min(_LARGEST_TILE, max(max(tile.size[0] for tile in waiting), int(1.1 * area**0.5)))
         canvas: list[Tile] = []
         top = 0
-        while waiting:
-            row = waiting[0].size[1]
-            if canvas and top + row > _LARGEST_TILE:
-                break
-            left, rest = 0, []
-            for tile in waiting:
-                if left + tile.size[0] <= max(width, waiting[0].size[0]):
+        while fitting := [tile for tile in waiting if top + tile.size[1] <= CANVAS]:
+            left = 0
+            for tile in fitting:
+                if left + tile.size[0] <= CANVAS:
                     canvas.append(replace(tile, x=left, y=top))
-                    left += tile.size[0]
-                else:
-                    rest.append(tile)
-            waiting = rest
-            top += row
+                    waiting.remove(tile)
+                    left += tile.size[0] + _GAP
+            top += fitting[0].size[1] + _GAP
         canvases.append(canvas)
     return canvases

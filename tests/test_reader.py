@@ -192,10 +192,10 @@ class ArrowRecognizer:
         return readings
 
 
-def arrows(*ends):
+def arrows(*ends, blank=40):
     """A line of words, each a rectangle of two halves; (first, last) colour of each from left to right."""
-    page = np.full((100, 40 + 160 * len(ends), 3), 255, np.uint8)
-    boxes = [box(20 + 160 * index, 30, 120, 40) for index in range(len(ends))]
+    page = np.full((100, 40 + (120 + blank) * len(ends), 3), 255, np.uint8)
+    boxes = [box(20 + (120 + blank) * index, 30, 120, 40) for index in range(len(ends))]
     for polygon, (first, last) in zip(boxes, ends):
         paint(page, polygon, (first, 0, 0))
         paint(page, polygon * (0.5, 1) + (polygon[1, 0] / 2, 0), (last, 0, 0))
@@ -206,13 +206,19 @@ def arrows(*ends):
     ("mode", "text"), [("off", "100>10 20>120"), ("auto", "20>120\n10>100"), ("on", "20>120\n10>100")]
 )
 def test_words_upside_down_are_read_the_other_way(mode, text):
-    page, boxes = arrows((100, 10), (20, 120))
+    page, boxes = arrows((100, 10), (20, 120), blank=200)
     reader = reader_of(Detections(boxes, [0.5, 0.6]), ArrowRecognizer(), orientation=mode)
     (result,) = reader.stream([page])
     assert sorted(result.text.split()) == sorted(text.split())
     if mode != "off":
         turned = next(word for word in result.words if word.text == "10>100")
         np.testing.assert_array_equal(turned.polygon, np.roll(boxes[0], -2, axis=0))
+
+
+def test_words_detected_in_a_row_run_the_same_way():
+    page, boxes = arrows((100, 10), (20, 120), (110, 30))
+    (result,) = reader_of(Detections(boxes, [0.5] * 3), ArrowRecognizer()).stream([page])
+    assert result.text == "30>110 120>20 10>100", "two of three say that it is upside down"
 
 
 def test_the_words_of_a_detected_line_run_the_same_way(monkeypatch):

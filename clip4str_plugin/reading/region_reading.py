@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clip4str_plugin.geometry.grouping import Runs, group_lines
 from clip4str_plugin.options import Orientation
 from clip4str_plugin.reading.doubtful_lines import Line, chosen_words, is_well_read, read_alternatives, turns_of
 from clip4str_plugin.reading.letter_case import SeenWord, settle_case
@@ -55,7 +56,7 @@ def read_regions(
         recognize,
         orientation=orientation,
         on_end=[orientation != "off" and stands_on_end(region.polygon) for _, region in likely],
-        lines=[(number, region.line) for number, region in likely],
+        lines=_rows(likely),
         pages=[number for number, _ in likely],
         max_length=max_length,
         other_views=False,  # only when it is settled what the words are
@@ -78,6 +79,17 @@ def read_regions(
     for number, region, item in _read_lone(lone, lines, recognize):
         found[number].append((region, item))
     return [_with_case(page) for page in found]
+
+
+def _rows(regions: Sequence[tuple[int, Region]]) -> list[tuple[int, int, bool]]:
+    """For each region, given with its page, what names its line: for detected words those that stand in a row are one."""
+    rows = [(number, region.line, False) for number, region in regions]
+    for page in dict.fromkeys(number for number, _ in regions):
+        words = [i for i, (number, region) in enumerate(regions) if number == page and region.pieces is None]
+        for row in group_lines(Runs.of([regions[i][1].polygon for i in words])):
+            for i in row:
+                rows[words[i]] = page, row[0], True
+    return rows
 
 
 def _read_lone(

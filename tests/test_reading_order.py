@@ -60,6 +60,20 @@ def test_columns_of_prose_are_read_one_after_the_other_and_headings_first(gutter
     assert regrouped(turned, seed=angle) == [[0], *rows(1, 15, 4)]
 
 
+@pytest.mark.parametrize("lean", [-0.6, 0.6])
+def test_columns_that_lean_are_read_one_after_the_other(lean):
+    """As on a page that was photographed from the side: no straight stripe runs between them from top to bottom."""
+    rng = np.random.default_rng(0)
+    words: list[np.ndarray] = []
+    lines: list[list[int]] = []
+    for left in (0, 314):
+        for row in range(40):
+            ends = np.cumsum([0, *rng.permutation([40, 55, 75, 130])])
+            lines.append(list(range(len(words), len(words) + 4)))
+            words += [box(left + lean * row + x0, 30 * row, x1 - x0 - 6) for x0, x1 in itertools.pairwise(ends)]
+    assert lines_of(words) == lines
+
+
 @pytest.mark.parametrize("height", [20, 40])
 def test_a_line_across_two_columns_is_whole_although_a_blank_of_it_lies_over_their_gutter(height):
     """A heading or the caption of a picture between columns: the blank is one like its others."""

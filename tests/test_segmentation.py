@@ -35,8 +35,9 @@ def test_certain_blanks_and_certain_words_leave_no_alternative():
 
 
 def test_alternatives_are_parts_of_words_and_several_of_them_over_doubtful_blanks():
-    # Never a word with a part of another.
-    assert sorted(alternatives(line(0.6, 0.3))) == [(0, 2), (1, 1), (2, 2)]
+    assert sorted(alternatives(line(0.6, 0.3))) == [(0, 1), (0, 2), (1, 1), (2, 2)]
+    # Never parts of two words.
+    assert sorted(alternatives(line(0.3, 0.6, 0.3))) == [(0, 0), (0, 2), (0, 3), (1, 1), (1, 3), (2, 2), (3, 3)]
     # What a certain blank parts is never tried together, and what a certain word joins never apart.
     assert sorted(alternatives(line(0.6, 0.99, 0.0001))) == [(0, 1)]
 
@@ -111,6 +112,37 @@ def test_numbers_are_not_cut_at_their_points(left, right, joined):
 @pytest.mark.parametrize(("left", "right"), [("13,", "1984"), ("No.", "12"), ("end.", "Then"), ("12", "34")])
 def test_other_points_end_words(left, right):
     assert choose(line(0.75), readings(_00=left, _11=right, _01=left + right)) == [(0, 0), (1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "joined"),
+    [
+        ("S", "mithtown", "Smithtown"),
+        ("J", "ones", "Jones"),
+        ("Attention-C", "entric", "Attention-Centric"),
+        ("Abstract-", "-Line", "Abstract-Line"),
+        ("(", "17)", "(17)"),
+        ("(ex-catcher", ")", "(ex-catcher)"),
+        ("name@", "example.org", "name@example.org"),
+    ],
+)
+def test_words_are_not_cut_behind_their_capital_nor_through_their_marks(left, right, joined):
+    assert choose(line(0.65), readings(_00=left, _11=right, _01=joined)) == [(0, 1)]
+    assert choose(line(0.99), readings(_00=left, _11=right, _01=joined)) == [(0, 0), (1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("left", "right"), [("A", "person"), ("X", "axis"), ("(", ")"), ("3 @", "4.99"), ("PhD", "in")]
+)
+def test_other_capitals_and_marks_stand_alone(left, right):
+    assert choose(line(0.65), readings(_00=left, _11=right, _01=left + right)) == [(0, 0), (1, 1)]
+
+
+def test_a_part_goes_to_the_next_word():
+    usual = readings(_01=("LindaJ", 0.8), _22="ones")
+    assert worth_reading(line(0.3, 0.6), (1, 2), usual)
+    read = usual | readings(_00="Linda", _11=("J", 0.9), _12="Jones")
+    assert choose(line(0.3, 0.6), read) == [(0, 0), (1, 2)]
 
 
 def test_the_whole_line_decides_and_not_pairs():

@@ -38,6 +38,8 @@ _OVERLAPPING, _LEVEL, _ALIGNED = 0.9, 0.3, 0.7
 _SMALL_TYPE = 0.9
 # Lines of a paragraph follow each other at this blank at most.
 _PARAGRAPH = 0.9
+# Gutters that go on from each other are less than this beside each other.
+_STEP = 1.0
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,25 @@ def find_gutters(words: LevelWords, chains: Sequence[Sequence[int]]) -> tuple[li
     cells = _Pieces.of(pieces, words)
     gutters = [gutter for stripe in stripes for gutter in _judge(stripe, cells)]
     # What is none after all cuts no line.
-    return gutters, [piece for chain in chains for piece in _cut(chain, words, gutters)]
+    return _joined(gutters, words), [piece for chain in chains for piece in _cut(chain, words, gutters)]
+
+
+def _joined(gutters: list[Gutter], words: LevelWords) -> list[Gutter]:
+    """Gutters, those in one that go on from each other: between columns that lean or wave there is no straight one."""
+    joined: list[Gutter] = []
+    near = _STEP * float(np.median(words.height)) if gutters else 0.0
+    for gutter in sorted(gutters, key=lambda gutter: gutter.top):
+        for index, other in enumerate(joined):
+            inner, outer = max(gutter.left, other.left), min(gutter.right, other.right)
+            common = (words.middle >= gutter.top) & (words.middle <= min(gutter.bottom, other.bottom))
+            between = common & (words.right > outer) & (words.left < inner)
+            if gutter.top <= other.bottom and inner - outer < near and not between.any():
+                left, right = min(gutter.left, other.left), max(gutter.right, other.right)
+                joined[index] = Gutter(left, right, other.top, max(gutter.bottom, other.bottom))
+                break
+        else:
+            joined.append(gutter)
+    return joined
 
 
 def _stripes(words: LevelWords, chains: Sequence[Sequence[int]]) -> list[Gutter]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 # The mean certainty of a line that is read well.
 _WELL_READ = 0.8
+# Every character of a part that was read as surely as this was there to be seen.
+_SEEN = 0.6
 
 # The words of a line that were read, by the pieces they are made of.
 Line: TypeAlias = dict[Span, ReadRegion]
@@ -59,7 +62,32 @@ def read_alternatives(
             item = oriented(reading, turns)
             if reading.text and item.turns == turns:
                 line[region.span] = region, item
+        for line in {id(line): line for line, _, _ in trials}.values():
+            _restore_lost_parts(line)
         logger.debug("%d crops were read to settle %d lines", len(trials), len({id(line) for line, _, _ in trials}))
+
+
+def _restore_lost_parts(line: Line) -> None:
+    """Let a word say all that its parts say, where it says no more than one of them: a first letter standing off."""
+    backwards = turns_of(line) == 2
+    for first, last in sorted(line, key=lambda span: span[1] - span[0]):
+        region, item = line[first, last]
+        for cut in range(first, last):
+            beside = [line.get((first, cut)), line.get((cut + 1, last))]
+            found = [part for part in beside if part is not None and part[0].likely]
+            if len(found) < 2:
+                continue
+            parts = [part.reading for _, part in (reversed(found) if backwards else found)]
+            lost = [part for part in parts if part.text != item.reading.text]
+            if len(lost) == 1 and lost[0].text.isalnum() and min(lost[0].char_confidences, default=0.0) >= _SEEN:
+                reading = replace(
+                    item.reading,
+                    text=parts[0].text + parts[1].text,
+                    confidence=parts[0].confidence * parts[1].confidence,
+                    char_confidences=(*parts[0].char_confidences, *parts[1].char_confidences),
+                )
+                line[first, last] = region, replace(item, reading=reading)
+                break
 
 
 def chosen_words(line: Line) -> list[ReadRegion]:

@@ -82,7 +82,7 @@ def read_regions(
 
 
 def _rows(regions: Sequence[tuple[int, Region]]) -> list[tuple[int, int, bool]]:
-    """For each region, given with its page, what names its line: for detected words those that stand in a row are one."""
+    """What names the line of each region, given with its page: detected words that stand in a row are in one."""
     rows = [(number, region.line, False) for number, region in regions]
     for page in dict.fromkeys(number for number, _ in regions):
         words = [i for i, (number, region) in enumerate(regions) if number == page and region.pieces is None]

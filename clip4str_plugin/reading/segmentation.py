@@ -31,10 +31,11 @@ _LONGEST, _MOST = 12.0, 4
 _SURE, _DOUBTFUL = 0.9, 0.4
 # Words of which every character is as sure as this are well read.
 _WELL_READ = 0.8
-# What is read as nothing counts like a word as unlikely as exp(-3), and so does a cut through a number exp(-4), and one
-# before a mark or through `it's` exp(-2). Digits are evenly wide, so that a blank between two always shows: a cut where
-# none does counts exp(-2).
-_NOTHING, _CUT_NUMBER, _CUT_MARK, _CUT_DIGITS = 3.0, 4.0, 2.0, 2.0
+# What is read as nothing counts like a word as unlikely as exp(-3), and so does a cut through a number or an address
+# exp(-4), and one beside a mark or through `it's` exp(-2). Digits are evenly wide, so that a blank between two always
+# shows: a cut where none does counts exp(-2). A cut behind a capital, `S mith`, counts exp(-3), or, where what follows
+# is a word itself, `J ones`, exp(-1).
+_NOTHING, _CUT_NUMBER, _CUT_MARK, _CUT_DIGITS, _CUT_CAPITAL, _CUT_TO_WORD = 3.0, 4.0, 2.0, 2.0, 3.0, 1.0
 # So many characters that are read apart may be missing from what is read together; every further one makes it less
 # likely by exp(-1), and the first one, too, if it is a word: a crop of two is sometimes read as one of them.
 _MAY_MISS, _MISSING = 1, 1.0
@@ -64,8 +65,12 @@ _NARROW_LETTERS, _WIDE_LETTERS, _NARROW, _WIDE = frozenset("iljtfrI1.,:;'!|()[]"
 _DECIMALS = re.compile(r"\.\d|,\d{3}(?!\d)|,\d\d(?!\d)")
 # Two decimals end an amount.
 _AMOUNT = re.compile(r"\d[.,]\d\d$")
-# Marks that end a word, and what follows an apostrophe.
-_MARKS = frozenset(".,:;!?")
+# Marks that end a word, those that enclose one, and what follows an apostrophe.
+_MARKS, _OPENING, _CLOSING = frozenset(".,:;!?"), frozenset("([{"), frozenset(")]}")
+# A first letter, but none that is a word itself, or a capital behind a small letter, before the rest of its word.
+_INITIAL = re.compile(r"([^\W\d_aeiouyAEIOUY]|.*[a-z-][A-Z]) [a-z].*")
+# A dash that is seen on both sides, and the sign in an address.
+_DASH, _ADDRESS = re.compile(r".*[A-Za-z.]- -[A-Za-z].*"), re.compile(r".*(@ | @)[A-Za-z][\w-]*\.[A-Za-z].*")
 _CONTRACTED = re.compile(r"[A-Za-z]'(s|t|d|m|re|ve|ll)(?![A-Za-z])", re.IGNORECASE)
 
 
@@ -112,8 +117,10 @@ def alternatives(pieces: Pieces) -> list[Span]:
             too_long = last > first and (right - left) * pieces.length > _LONGEST
             if too_long or max(inside, default=0.0) >= _CERTAIN_BLANK or sum(b > _CERTAIN_WORD for b in inside) > _MOST:
                 break
-            joins = first in first_pieces and last in last_pieces
-            if (first, last) not in usual and (joins or not any(first <= end < last for end in last_pieces)):
+            crossed = sum(first <= end < last for end in last_pieces)
+            outer = (first in first_pieces) + (last in last_pieces)
+            # Several of the likeliest, a part of one, or one with a part of its neighbour.
+            if (first, last) not in usual and (outer == 2 or crossed == 0 or (outer == 1 and crossed == 1)):
                 found.append((first, last))
     return found
 
@@ -146,11 +153,13 @@ def worth_reading(pieces: Pieces, span: Span, readings: Mapping[Span, Recognitio
 
 
 def _may_be_cut(left: str, right: str) -> bool:
-    """Whether a cut between two readings may go through a number or a contraction, or lose a mark: see `_cut_cost`."""
+    """Whether a cut between two readings may go through a word, or lose a mark: see `_cut_cost`."""
     if not left or not right:
         return True
     mark = any(len(text) == 1 and not text.isalnum() for text in (left, right))
-    return mark or (left[-1] + right[0]).strip(".,").isdigit() or _contracted(left, right)
+    digits = (left[-1] + right[0]).strip(".,").isdigit()
+    seam = f"{left} {right}"
+    return mark or digits or _contracted(left, right) or any(cut.fullmatch(seam) for cut in (_INITIAL, _DASH, _ADDRESS))
 
 
 def _contracted(left: str, right: str) -> bool:
@@ -296,10 +305,19 @@ def _cut_cost(pieces: Pieces, readings: Mapping[Span, Recognition], left: Span, 
     a, b = before.text, after.text
     if not a or not b:
         return 0.0
+    if (a in _OPENING) != (b in _CLOSING):  # an empty pair of them is a box to be filled in
+        return _CUT_MARK
     if len(b) == 1 and (b in _MARKS or (joined is not None and joined.text[:-1] == a and joined.text[-1] in _MARKS)):
         return _CUT_MARK
     if _contracted(a, b):
         return _CUT_MARK
+    seam = f"{a} {b}"
+    if _INITIAL.fullmatch(seam):
+        return _CUT_CAPITAL if unknown_characters(b) else _CUT_TO_WORD
+    if _DASH.fullmatch(seam):
+        return _CUT_MARK
+    if _ADDRESS.fullmatch(seam) and pieces.blanks[left[1]] < _CERTAIN_BLANK:
+        return _CUT_NUMBER
     digits = a[-1].isdigit() and b[0].isdigit() and pieces.touches_next(left[1]) and not _AMOUNT.search(a)
     if a[-1] in ".," and b[0].isdigit():  # the point may stand on either side of the cut ...
         a, b = a[:-1], a[-1] + b

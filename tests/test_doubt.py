@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from clip4str_plugin.reading.doubt import find_doubtful
@@ -67,3 +68,11 @@ def test_leaders_are_no_words(text, doubtful):
 @pytest.mark.parametrize(("text", "doubtful"), [("s", False), ("0", False), ("A", True), ("so", True)])
 def test_lone_letters_share_their_probability_with_look_alikes(text, doubtful):
     assert find_doubtful([reading(text, 0.45)], [[0]], 0.5) == [doubtful]
+
+
+@pytest.mark.parametrize(
+    ("text", "doubtful"), [("----PAID", False), ("TOTAL...", False), ("-PAID", True), ("PAID-X", True)]
+)
+def test_how_many_strokes_lead_to_a_word_says_nothing_of_it(text, doubtful):
+    sure = tuple(0.99 if char.isalpha() else 0.3 for char in text)
+    assert find_doubtful([Recognition(text, float(np.prod(sure)), sure)], [[0]], 0.5) == [doubtful]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -29,6 +30,8 @@ _LOOK_ALIKES, _SHARED = frozenset("cCoO0sSuUvVwWxXzZlI1"), 0.8
 
 # Rows of dots or strokes lead from a word to another or wait for one; nobody reads them. Three dots are an ellipsis.
 _LEADER = re.compile(r"[.…·_=-]{4,}")
+# Such rows at the ends of a word say nothing of the word: how many dots they have, a recognizer can hardly tell.
+_ROWS = re.compile(r"([.…·_=*-]{2,})?(.*?\w.*?)([.…·_=*-]{2,})?")
 
 
 def find_doubtful(
@@ -79,4 +82,9 @@ def _per_word(reading: Recognition, kind: Confidence) -> float:
     """The confidence as that of a word that is not long."""
     if kind != "product" or not reading.text:
         return reading.confidence
-    return float(reading.confidence ** min(1.0, _LONG / len(reading.text)))
+    confidence, length = reading.confidence, len(reading.text)
+    rows = _ROWS.fullmatch(reading.text)
+    if rows and (rows[1] or rows[3]) and len(reading.char_confidences) == length:
+        confidence = math.prod(reading.char_confidences[rows.start(2) : rows.end(2)])
+        length = len(rows[2])
+    return float(confidence ** min(1.0, _LONG / length))

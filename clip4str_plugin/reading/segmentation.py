@@ -104,7 +104,10 @@ def likeliest(pieces: Pieces) -> list[Span]:
 
 
 def alternatives(pieces: Pieces) -> list[Span]:
-    """Other words that the doubtful blanks of a line leave possible: parts of the likeliest, or several of them."""
+    """Other words that the doubtful blanks of a line leave possible.
+
+    They are parts of the likeliest, several of them, or one with a piece of its neighbour.
+    """
     count, usual = len(pieces.ends), likeliest(pieces)
     first_pieces, last_pieces = map(set, zip(*usual))
     begins = [0, *(number + 1 for number, blank in enumerate(pieces.blanks) if blank > _CERTAIN_WORD)]
@@ -118,9 +121,9 @@ def alternatives(pieces: Pieces) -> list[Span]:
             if too_long or max(inside, default=0.0) >= _CERTAIN_BLANK or sum(b > _CERTAIN_WORD for b in inside) > _MOST:
                 break
             crossed = sum(first <= end < last for end in last_pieces)
-            outer = (first in first_pieces) + (last in last_pieces)
-            # Several of the likeliest, a part of one, or one with a part of its neighbour.
-            if (first, last) not in usual and (outer == 2 or crossed == 0 or (outer == 1 and crossed == 1)):
+            several = first in first_pieces and last in last_pieces
+            with_a_piece = crossed == 1 and ((first + 1, last) in usual or (first, last - 1) in usual)
+            if (first, last) not in usual and (several or crossed == 0 or with_a_piece):
                 found.append((first, last))
     return found
 

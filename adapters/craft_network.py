@@ -17,7 +17,7 @@ import numpy as np
 from clip4str_adapters._page_network import PageNetwork, load_page_network
 from clip4str_plugin.errors import DetectorError, HostError
 
-__all__ = ["FILL", "PACKAGE", "STRIDE", "Network", "Precision", "bundled_weights", "load_network"]
+__all__ = ["FILL", "PACKAGE", "Network", "Precision", "bundled_weights", "load_network"]
 
 PACKAGE = "torchfree_ocr"
 # The network wants sides in multiples of this.

@@ -253,6 +253,22 @@ def test_a_doubtful_blank_is_settled_by_reading(monkeypatch):
         assert result.text == text
 
 
+@pytest.mark.parametrize(("sure", "text"), [(0.95, "Jones"), (0.5, "ones")])
+def test_a_first_letter_that_is_lost_by_reading_the_whole_word_is_kept_if_it_was_sure(monkeypatch, sure, text):
+    monkeypatch.setattr(
+        "clip4str_plugin.reading.regions.find_pieces", lambda crops: [Pieces([(0.0, 0.2), (0.2, 1.0)], [0.6], 6.0)]
+    )
+    page = np.full((100, 300, 3), 255, np.uint8)
+    line = Detections([box(20, 20, 240, 40)], [0.5], "line")
+
+    def recognize(crops, color="rgb"):
+        letter, rest = Recognition("J", sure, (sure,)), Recognition("ones", 0.96, (0.99,) * 4)
+        return [letter if crop.shape[1] < 100 else rest for crop in crops]
+
+    (result,) = reader_of(line, recognize, orientation="off", other_views=False).stream([page])
+    assert result.text == text
+
+
 def test_narrow_words_are_not_tried_on_end(grid):
     """Their outlines tell their direction."""
 

@@ -14,6 +14,7 @@ from clip4str_plugin.reading.orientation import oriented
 from clip4str_plugin.reading.regions import ReadRegion, Region, leaving_out
 from clip4str_plugin.reading.segmentation import Span, choose, likeliest, worth_reading
 from clip4str_plugin.reading.views import certainty
+from clip4str_plugin.reading.word_boundaries import put_together
 
 if TYPE_CHECKING:
     from clip4str_plugin.reading.recognizer import Recognition
@@ -80,13 +81,7 @@ def _restore_lost_parts(line: Line) -> None:
             parts = [part.reading for _, part in (reversed(found) if backwards else found)]
             lost = [part for part in parts if part.text != item.reading.text]
             if len(lost) == 1 and lost[0].text.isalnum() and min(lost[0].char_confidences, default=0.0) >= _SEEN:
-                reading = replace(
-                    item.reading,
-                    text=parts[0].text + parts[1].text,
-                    confidence=parts[0].confidence * parts[1].confidence,
-                    char_confidences=(*parts[0].char_confidences, *parts[1].char_confidences),
-                )
-                line[first, last] = region, replace(item, reading=reading)
+                line[first, last] = region, replace(item, reading=put_together(*parts))
                 break
 
 

@@ -67,11 +67,11 @@ _DECIMALS = re.compile(r"\.\d|,\d{3}(?!\d)|,\d\d(?!\d)")
 _AMOUNT = re.compile(r"\d[.,]\d\d$")
 # Marks that end a word, those that enclose one, and what follows an apostrophe.
 _MARKS, _OPENING, _CLOSING = frozenset(".,:;!?"), frozenset("([{"), frozenset(")]}")
+_CONTRACTED = re.compile(r"[A-Za-z]'(s|t|d|m|re|ve|ll)(?![A-Za-z])", re.IGNORECASE)
 # A first letter, but none that is a word itself, or a capital behind a small letter, before the rest of its word.
 _INITIAL = re.compile(r"([^\W\d_aeiouyAEIOUY]|.*[a-z-][A-Z]) [a-z].*")
 # A dash that is seen on both sides, and the sign in an address.
 _DASH, _ADDRESS = re.compile(r".*[A-Za-z.]- -[A-Za-z].*"), re.compile(r".*(@ | @)[A-Za-z][\w-]*\.[A-Za-z].*")
-_CONTRACTED = re.compile(r"[A-Za-z]'(s|t|d|m|re|ve|ll)(?![A-Za-z])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from clip4str_plugin.reading.spread_letters import find_spread_letters
 if TYPE_CHECKING:
     from clip4str_plugin.reading.recognizer import Recognition
 
-__all__ = ["known_words_apart", "letters_apart", "parts_together", "without_rules"]
+__all__ = ["known_words_apart", "letters_apart", "parts_together", "put_together", "without_rules"]
 
 # Underscores at the ends of a word are nearly always a part of a rule, and so many dots lead to another word.
 _RULES = re.compile(r"_*(.*?)_*(?:[.…·]{4,}_*)?", re.DOTALL)
@@ -49,17 +49,21 @@ def parts_together(words: list[ReadRegion]) -> list[ReadRegion]:
             seam = " ".join(texts)
             if follows and quads and _is_one(before, seam):
                 polygon = np.concatenate([before.polygon[:1], region.polygon[1:3], before.polygon[3:]])
-                reading = replace(
-                    first.reading,
-                    text="".join(texts),
-                    confidence=min(first.reading.confidence, item.reading.confidence),
-                    char_confidences=(*first.reading.char_confidences, *item.reading.char_confidences),
-                )
                 whole = replace(before, polygon=polygon, span=(before.span[0], region.span[1]))
-                together[-1] = whole, replace(first, reading=reading)
+                together[-1] = whole, replace(first, reading=put_together(first.reading, item.reading))
                 continue
         together.append((region, item))
     return together
+
+
+def put_together(first: Recognition, second: Recognition) -> Recognition:
+    """One reading of two parts of a word that share nothing; its confidence is that of the less certain part."""
+    return replace(
+        first,
+        text=first.text + second.text,
+        confidence=min(first.confidence, second.confidence),
+        char_confidences=(*first.char_confidences, *second.char_confidences),
+    )
 
 
 def _is_one(before: Region, seam: str) -> bool:

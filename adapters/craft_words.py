@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clip4str_adapters._bent_outlines import bent_outline
 from clip4str_adapters._checks import check_number
 from clip4str_plugin.geometry.polygons import order_quad
 
@@ -16,8 +17,6 @@ _SMALLEST = 10
 # A word fills less than this share of the rectangle around it if it is curved, and its middle line leaves the chord by
 # at least so many heights.
 _STRAIGHT_FILL, _BEND = 0.85, 0.2
-# Points along either side of a curved word.
-_CURVE_POINTS = 7
 # Words at most this far from square are single letters or short ones: they get upright boxes.
 _SQUARE = 1.1
 
@@ -89,10 +88,9 @@ def find_words(text: np.ndarray, links: np.ndarray, thresholds: Thresholds) -> l
         points = np.argwhere(mask)[:, ::-1].astype(np.float32)
         quad = _quad(points)
         sides = np.linalg.norm(quad[1] - quad[0]), np.linalg.norm(quad[2] - quad[1])
-        curve = None
-        if len(points) < _STRAIGHT_FILL * (sides[0] + 1) * (sides[1] + 1):
-            curve = _curve(points, quad)
-        polygon, word_height = (quad, float(sides[1])) if curve is None else curve
+        straight = len(points) >= _STRAIGHT_FILL * (sides[0] + 1) * (sides[1] + 1)
+        bent = None if straight else bent_outline(points, quad, bend=_BEND)
+        polygon, word_height = (quad, float(sides[1])) if bent is None else bent
         words.append(MapWord((polygon + np.array([x0, y0])).astype(np.float32), min(score, 1.0), word_height))
     return words
 
@@ -107,37 +105,3 @@ def _quad(points: np.ndarray) -> np.ndarray:
         (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
         corners = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
     return order_quad(corners.astype(np.float64))
-
-
-def _curve(points: np.ndarray, quad: np.ndarray) -> tuple[np.ndarray, float] | None:
-    """The outline of a curved word around a parabola through its middle, and its height; None if it is straight."""
-    along = quad[1] - quad[0]
-    length = float(np.linalg.norm(along))
-    along = along / max(length, 1e-6)
-    across = np.array([-along[1], along[0]])
-    shifted = points - quad[0]
-    columns, rows = (shifted @ along).round().astype(int), shifted @ across
-    first, last = columns.min(), columns.max()
-    if last - first < 2 * _CURVE_POINTS:
-        return None
-    highest, lowest = np.full(last - first + 1, np.inf), np.full(last - first + 1, -np.inf)
-    np.minimum.at(highest, columns - first, rows)
-    np.maximum.at(lowest, columns - first, rows)
-    filled = np.isfinite(highest)
-    place = np.flatnonzero(filled) + float(first)
-    highest, lowest = highest[filled], lowest[filled]
-    middle, thickness = (highest + lowest) / 2, lowest - highest + 1
-    # The ends are thinner than the rest, so that they say less about the middle.
-    parabola = np.polynomial.Polynomial.fit(place, middle, 2, w=thickness)
-    slope = parabola.deriv()
-    height = float(np.median(thickness / np.hypot(1, slope(place))))
-    knots = np.linspace(first, last, _CURVE_POINTS)
-    line = parabola(knots)
-    chord = line[0] + (line[-1] - line[0]) * np.linspace(0, 1, _CURVE_POINTS)
-    if np.abs(line - chord).max() < _BEND * height:
-        return None
-    normal = np.stack([-slope(knots), np.ones(_CURVE_POINTS)], axis=1)
-    normal *= height / 2 / np.linalg.norm(normal, axis=1, keepdims=True)
-    centre = np.stack([knots, line], axis=1)
-    local = np.concatenate([centre - normal, (centre + normal)[::-1]])
-    return quad[0] + local[:, :1] * along + local[:, 1:] * across, height

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from clip4str_adapters._bent_outlines import bent_outline
 from clip4str_adapters._checks import check_number
 from clip4str_plugin.errors import DetectorError
 
@@ -15,6 +16,9 @@ __all__ = ["BoxSettings", "find_boxes"]
 
 # Boxes with a shorter side than this, in points of the map, are noise, and grown ones with one shorter than the second.
 _SHORTEST, _SHORTEST_GROWN = 3, 5
+# Lines at least this many times as long as high may be bent, as on the open page of a book: if they fill less than this
+# share of the rectangle around them, and their middle line leaves the chord by at least so many heights.
+_LONG, _STRAIGHT_FILL, _BEND = 2.0, 0.9, 0.12
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class BoxSettings:
             raise DetectorError(f"score_mode is {self.score_mode!r}; it must be 'fast' or 'slow'")
 
 
-def find_boxes(text_map: np.ndarray, settings: BoxSettings) -> tuple[np.ndarray, np.ndarray]:
+def find_boxes(text_map: np.ndarray, settings: BoxSettings) -> tuple[list[np.ndarray], np.ndarray]:
     """Find the boxes of a map.
 
     Args:
@@ -55,7 +59,8 @@ def find_boxes(text_map: np.ndarray, settings: BoxSettings) -> tuple[np.ndarray,
         settings: see there.
 
     Returns:
-        (N, 4, 2) float32 corners in points of the map, which may lie beyond its border, and (N,) float32 means.
+        N polygons in points of the map, float32, which may lie beyond its border: the four corners of a rectangle, or
+        an outline of more points along text that is bent; and (N,) float32 means.
     """
     import cv2
 
@@ -69,14 +74,32 @@ def find_boxes(text_map: np.ndarray, settings: BoxSettings) -> tuple[np.ndarray,
         if min(inner[1]) < _SHORTEST:
             continue
         corners = cv2.boxPoints(inner)
-        score = _mean_within(text_map, outline[:, 0] if settings.score_mode == "slow" else corners)
+        bent = _bent(outline[:, 0], corners, settings.unclip_ratio)
+        slow = settings.score_mode == "slow" or bent is not None
+        score = _mean_within(text_map, outline[:, 0] if slow else corners)
         if score < settings.box_thresh:
             continue
         grown = cv2.minAreaRect(_grown(corners, settings.unclip_ratio))
         if min(grown[1]) >= _SHORTEST_GROWN:
-            boxes.append(cv2.boxPoints(grown))
+            boxes.append((cv2.boxPoints(grown) if bent is None else bent).astype(np.float32))
             scores.append(score)
-    return np.array(boxes, np.float32).reshape(-1, 4, 2), np.array(scores, np.float32)
+    return boxes, np.array(scores, np.float32)
+
+
+def _bent(outline: np.ndarray, corners: np.ndarray, unclip_ratio: float) -> np.ndarray | None:
+    """The outline of a bent line, grown as a straight one would be; None if the line is straight."""
+    import cv2
+
+    width, height = np.linalg.norm(corners[1] - corners[0]), np.linalg.norm(corners[2] - corners[1])
+    if max(width, height) < _LONG * min(width, height) or cv2.contourArea(outline) > _STRAIGHT_FILL * width * height:
+        return None
+    quad = np.roll(corners, 0 if width > height else -1, axis=0)
+    low = outline.min(axis=0)
+    mask = np.zeros((outline.max(axis=0) - low + 1)[::-1], np.uint8)
+    cv2.fillPoly(mask, [outline - low], 1)
+    points = np.argwhere(mask)[:, ::-1] + low.astype(np.float64)
+    bent = bent_outline(points, quad, bend=_BEND, degree=3, border=unclip_ratio)
+    return None if bent is None else bent[0]
 
 
 def _largest(outlines: Sequence[np.ndarray], count: int) -> list[np.ndarray]:

@@ -99,5 +99,5 @@ class RapidOCRDetector:
         height, width = seen.page_size
         scale = np.array([width / (columns - 2 * seen.left), height / (rows - 2 * seen.top)], np.float32)
         boxes, scores = find_boxes(seen.padded[0, 0], self.network.settings)
-        quads = np.clip((boxes - (seen.left, seen.top)) * scale, 0, (width, height))
-        return orient_detections(list(quads), scores, "line")
+        polygons = [np.clip((box - (seen.left, seen.top)) * scale, 0, (width, height)) for box in boxes]
+        return orient_detections(polygons, scores, "line")

@@ -18,7 +18,7 @@ __all__ = ["BoxSettings", "find_boxes"]
 _SHORTEST, _SHORTEST_GROWN = 3, 5
 # Lines at least this many times as long as high may be bent, as on the open page of a book: if they fill less than this
 # share of the rectangle around them, and their middle line leaves the chord by at least so many heights.
-_LONG, _STRAIGHT_FILL, _BEND = 2.0, 0.9, 0.12
+_LONG, _STRAIGHT_FILL, _BEND = 2.0, 0.82, 0.12
 
 
 @dataclass(frozen=True)

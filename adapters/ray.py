@@ -20,6 +20,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -29,6 +30,7 @@ import numpy as np
 from clip4str_plugin.errors import DetectorError, ImageError
 from clip4str_plugin.plugins import import_host
 from clip4str_plugin.reading.detectors import Detections, Detector, load_detector
+from clip4str_plugin.reading.tiles import detect_pages
 
 if TYPE_CHECKING:
     import pyarrow
@@ -144,6 +146,8 @@ def read_folder(
         fn_constructor_kwargs={
             "model": model,
             "options": _placed(model, recognizer_gpus) | options,
+            "detector": detector,
+            "detector_options": detector_options or {},
         },
         compute=_pool(ray_data, recognizers),
         batch_size=pages_a_batch,
@@ -409,7 +413,7 @@ class Detect:
 
     def _detect(self, pixels: np.ndarray) -> Detections | DetectorError:
         try:
-            (found,) = self.detector([pixels])
+            (found,) = detect_pages(self.detector, [pixels])
             return found
         except Exception as error:  # a detector may raise anything
             return DetectorError(f"{type(error).__name__}: {error}")
@@ -421,21 +425,21 @@ class Recognize:
     Args:
         model: as in `clip4str_plugin.load_model`, or a recognizer.
         options: as in `clip4str_plugin.Reader`.
+        detector: as in `Detect`. Only pages that lie on their side or head need it, to be searched again once they are
+            turned; the first of them loads it.
+        detector_options: of its factory.
     """
 
     def __init__(
-        self, model: Recognizer | CLIP4STR | str | Path = "tiny", options: dict[str, Any] | None = None
+        self,
+        model: Recognizer | CLIP4STR | str | Path = "tiny",
+        options: dict[str, Any] | None = None,
+        detector: str | Detector = "rapidocr",
+        detector_options: dict[str, Any] | None = None,
     ) -> None:
         from clip4str_plugin import Reader
 
-        self._found: Detections | DetectorError | None = None
-        self.reader = Reader(self._give, model, **(options or {}))
-
-    def _give(self, pages: Sequence[np.ndarray]) -> list[Detections]:
-        """Stand in for a detector: what was found is known already."""
-        if isinstance(self._found, Detections):
-            return [self._found]
-        raise self._found or DetectorError("no page")
+        self.reader = Reader(_LateDetector(detector, detector_options or {}), model, **(options or {}))
 
     def __call__(self, batch: dict[str, np.ndarray]) -> pyarrow.Table:
         """Read each page."""
@@ -449,10 +453,27 @@ class Recognize:
         place = {"image": row["image"], "page": int(row["page"]), "last": bool(row["last"])}
         if row["error"]:
             return {**place, "error": row["error"]}
-        self._found = pickle.loads(row["found"])
-        (page,) = self.reader.stream([np.ascontiguousarray(row["pixels"])])
-        page.seconds["detect"] = float(row["detect_seconds"])
+        (page,) = self.reader.read_detected(
+            [np.ascontiguousarray(row["pixels"])], [pickle.loads(row["found"])], float(row["detect_seconds"])
+        )
         return {**page_record(page), **place}
+
+
+class _LateDetector:
+    """A detector that is loaded when it is first needed."""
+
+    def __init__(self, detector: str | Detector, options: dict[str, Any]) -> None:
+        self._load = partial(load_detector, detector, **options)
+
+    def __call__(self, pages: Sequence[np.ndarray]) -> list[Detections]:
+        return self._detector(pages)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._detector, name)
+
+    @cached_property
+    def _detector(self) -> Detector:
+        return self._load()
 
 
 def _rows(batch: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:

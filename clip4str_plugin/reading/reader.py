@@ -204,12 +204,54 @@ class Reader:
         """The kind of the recognizer's confidences; recognizers of others need not say it."""
         return getattr(getattr(self.recognizer, "options", None), "confidence", "product")
 
+    def read_detected(
+        self, pages: Sequence[np.ndarray], found: Sequence[Detections | Exception], seconds: float = 0.0
+    ) -> list[Page]:
+        """Read pages whose text was found already, by another process say.
+
+        Pages that turn out to lie on their side or head are turned, searched by the reader's own detector and read
+        again, unless ``orientation`` is "off".
+
+        Args:
+            pages: uint8 RGB arrays (H, W, 3), of any sizes.
+            found: for each what is on it, as a detector gives it, or why that is not known.
+            seconds: it took to find the text of each.
+
+        Returns:
+            all pages in order. One that fails has an ``error``; the others are read all the same.
+        """
+        read = self._read([_draft(image, detections, seconds) for image, detections in zip(pages, found)])
+        return read if self.options.orientation == "off" else self._read_upright(read)
+
     def _read_pages(self, pages: list[np.ndarray]) -> list[Page]:
+        return self.read_detected(pages, *self._detect_timed(pages))
+
+    def _read_upright(self, pages: list[Page]) -> list[Page]:
+        """Read the pages again that lie on their side or head."""
+        from clip4str_plugin.reading.turned_pages import seen_upright, turns_to_upright
+
+        turned: dict[int, int] = {}
+        upright: list[np.ndarray] = []
+        for index, page in enumerate(pages):
+            turns = turns_to_upright(page.words)
+            if turns and page.image is not None:
+                turned[index] = turns
+                upright.append(np.ascontiguousarray(np.rot90(page.image, turns)))
+        if not turned:
+            return pages
+        found, seconds = self._detect_timed(upright)
+        again = self._read([_draft(image, detections, seconds) for image, detections in zip(upright, found)])
+        for (index, turns), page in zip(turned.items(), again):
+            if page.error is None:
+                pages[index] = seen_upright(page, turns, pages[index])
+        return pages
+
+    def _detect_timed(self, pages: Sequence[np.ndarray]) -> tuple[list[Detections | Exception], float]:
+        """What `_detect` gives, and the seconds it took a page."""
         with self._detecting:
             begin = time.perf_counter()
             found = self._detect(pages)
-            seconds = (time.perf_counter() - begin) / len(pages)
-        return self._read([_draft(image, detections, seconds) for image, detections in zip(pages, found)])
+            return found, (time.perf_counter() - begin) / len(pages)
 
     def _detect(self, images: Sequence[np.ndarray]) -> list[Detections | Exception]:
         """What the detector finds on each page, or why it fails on it."""

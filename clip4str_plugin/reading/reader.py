@@ -8,11 +8,9 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
 from itertools import islice
-from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,22 +18,19 @@ from clip4str_plugin.errors import Clip4StrError, ImageError
 from clip4str_plugin.model.devices import cpu_threads
 from clip4str_plugin.options import split_options
 from clip4str_plugin.page import Page, Word
+from clip4str_plugin.reading.drafts import Draft, one_line
 
 if TYPE_CHECKING:
     from doctr.io import Document
-    from PIL.Image import Image
 
     from clip4str_plugin.geometry.polygons import Start
-    from clip4str_plugin.io.images import PageImage, Unreadable
     from clip4str_plugin.model import CLIP4STR
     from clip4str_plugin.options import Confidence
     from clip4str_plugin.reading.detectors import Detections, Detector
-    from clip4str_plugin.reading.recognizer import Recognition, Recognizer
-    from clip4str_plugin.reading.regions import Region
+    from clip4str_plugin.reading.origins import Source
+    from clip4str_plugin.reading.recognizer import Recognizer
 
-__all__ = ["Reader", "Source"]
-
-Source: TypeAlias = "str | PathLike[str] | Image | np.ndarray"
+__all__ = ["Reader"]
 
 logger = logging.getLogger(__name__)
 
@@ -119,9 +114,9 @@ class Reader:
         Returns:
             all pages in order. A page that cannot be read has an ``error``; the others are read all the same.
         """
-        from clip4str_plugin.reading.origins import pair, place
+        from clip4str_plugin.reading.origins import open_pages, pair, place
 
-        return [place(origin, page) for origin, page in pair(_open(source), self.stream)]
+        return [place(origin, page) for origin, page in pair(open_pages(source), self.stream)]
 
     def stream(self, pages: Iterable[np.ndarray]) -> Iterator[Page]:
         """Read pages one after the other and yield each as soon as it is done, in order.
@@ -199,11 +194,6 @@ class Reader:
             )
         return found
 
-    @property
-    def _confidence(self) -> Confidence:
-        """The kind of the recognizer's confidences; recognizers of others need not say it."""
-        return getattr(getattr(self.recognizer, "options", None), "confidence", "product")
-
     def read_detected(
         self, pages: Sequence[np.ndarray], found: Sequence[Detections | Exception], seconds: float = 0.0
     ) -> list[Page]:
@@ -220,8 +210,13 @@ class Reader:
         Returns:
             all pages in order. One that fails has an ``error``; the others are read all the same.
         """
-        read = self._read([_draft(image, detections, seconds) for image, detections in zip(pages, found)])
+        read = self._read([Draft.of(image, detections, seconds) for image, detections in zip(pages, found)])
         return read if self.options.orientation == "off" else self._read_upright(read)
+
+    @property
+    def _confidence(self) -> Confidence:
+        """The kind of the recognizer's confidences; recognizers of others need not say it."""
+        return getattr(getattr(self.recognizer, "options", None), "confidence", "product")
 
     def _read_pages(self, pages: list[np.ndarray]) -> list[Page]:
         return self.read_detected(pages, *self._detect_timed(pages))
@@ -240,7 +235,7 @@ class Reader:
         if not turned:
             return pages
         found, seconds = self._detect_timed(upright)
-        again = self._read([_draft(image, detections, seconds) for image, detections in zip(upright, found)])
+        again = self._read([Draft.of(image, detections, seconds) for image, detections in zip(upright, found)])
         for (index, turns), page in zip(turned.items(), again):
             if page.error is None:
                 pages[index] = seen_upright(page, turns, pages[index])
@@ -268,189 +263,31 @@ class Reader:
                 return [error]
         return [result for image in images for result in self._detect([image])]
 
-    def _read(self, drafts: list[_Draft]) -> list[Page]:
+    def _read(self, drafts: list[Draft]) -> list[Page]:
+        """Read the words of several pages together."""
+        from clip4str_plugin.reading.region_reading import read_regions
+
         try:
             with self._reading:
                 begin = time.perf_counter()
-                found = self._recognize([draft.regions for draft in drafts])
+                found = read_regions(
+                    [draft.regions for draft in drafts],
+                    self.recognizer,
+                    self.options.orientation,
+                    other_views=self.options.other_views,
+                )
             seconds = (time.perf_counter() - begin) / max(1, sum(len(draft.regions) for draft in drafts))
             return [
-                draft.page(
-                    self._doubt(draft.settle(pieces, self._confidence)),
-                    seconds * len(draft.regions),
-                    self.options.keep_doubtful,
-                )
-                for draft, pieces in zip(drafts, found)
+                draft.page(words, seconds * len(draft.regions), self.options, self._confidence)
+                for draft, words in zip(drafts, found)
             ]
         except Exception as error:  # a recognizer may raise anything; one page must not cost the others
             if len(drafts) == 1:
                 logger.debug("reading failed", exc_info=True)
-                return [Page(drafts[0].image, error=f"the text could not be read: {_one_line(error)}")]
+                return [Page(drafts[0].image, error=f"the text could not be read: {one_line(error)}")]
         return [page for draft in drafts for page in self._read([draft])]
-
-    def _doubt(self, pieces: list[_Piece]) -> list[_Piece]:
-        """The words of a page, doubtful ones marked."""
-        from clip4str_plugin.geometry.grouping import Runs, group_lines
-        from clip4str_plugin.reading.doubt import find_doubtful
-
-        lines = group_lines(Runs.of([piece.polygon for piece in pieces]), [piece.line for piece in pieces])
-        readings = [piece.reading for piece in pieces]
-        alone = [piece.alone for piece in pieces]
-        doubtful = find_doubtful(readings, lines, self.options.min_confidence, self._confidence, alone)
-        return [replace(piece, doubtful=doubt) for piece, doubt in zip(pieces, doubtful)]
-
-    def _recognize(self, pages: list[list[Region]]) -> list[list[_Piece]]:
-        """Read the crops of several pages together."""
-        from clip4str_plugin.reading.orientation import turn_polygon
-        from clip4str_plugin.reading.region_reading import read_regions
-
-        return [
-            [
-                _Piece(
-                    turn_polygon(region.polygon, item.turns),
-                    region.score,
-                    item.reading,
-                    region.line,
-                    cut=region.pieces is not None,
-                )
-                for region, item in page
-            ]
-            for page in read_regions(
-                pages, self.recognizer, self.options.orientation, other_views=self.options.other_views
-            )
-        ]
-
-
-def _open(source: Source | Iterable[Source]) -> Iterator[PageImage | Unreadable]:
-    """The pages of what `Reader.read` takes."""
-    from PIL import Image
-
-    from clip4str_plugin.io.images import PageImage, Unreadable, find_files, read_pages, to_rgb
-
-    if isinstance(source, (str, PathLike)):
-        for file in find_files([source]):
-            yield from [file] if isinstance(file, Unreadable) else read_pages(file)
-    elif isinstance(source, Image.Image):
-        yield PageImage("", 0, to_rgb(source))
-    elif isinstance(source, np.ndarray):
-        if source.dtype != np.uint8 or source.ndim not in (2, 3) or source.shape[2:] not in ((), (1,), (3,), (4,)):
-            expected = "an array of uint8 and the shape (H, W), (H, W, 3) or (H, W, 4)"
-            yield Unreadable(
-                "", f"a page of {source.dtype} and the shape {source.shape} cannot be read: give {expected}"
-            )
-        else:
-            yield PageImage("", 0, to_rgb(Image.fromarray(source.squeeze(2) if source.shape[2:] == (1,) else source)))
-    elif isinstance(source, Iterable):
-        for each in source:
-            yield from _open(each)
-    else:
-        raise TypeError(f"a {type(source).__name__} cannot be read: give a path, an image, an array or several of them")
-
-
-@dataclass(frozen=True, eq=False)
-class _Piece:
-    """A word that was read, before it has its place on the page."""
-
-    polygon: np.ndarray
-    score: float
-    reading: Recognition
-    line: int
-    cut: bool = False  # from a line, whose outline it has above and below
-    alone: bool = False  # one of two detectors found it, and the other one nothing there
-    doubtful: bool = False
-
-
-@dataclass(eq=False)
-class _Draft:
-    """A page on its way: its words are detected and straightened, but not read, nor are rivals settled."""
-
-    image: np.ndarray | None
-    regions: list[Region] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    error: str | None = None
-    detector: str = ""
-    rivals: bool = False
-
-    def settle(self, found: list[_Piece], kind: Confidence) -> list[_Piece]:
-        """The words that were read; where detectors are rivals, one in each place, and their outlines alike."""
-        from clip4str_plugin.geometry.rectification import without_margins
-        from clip4str_plugin.reading.rivals import keep_best, per_character
-
-        found = [piece for piece in found if piece.reading.text]
-        if not self.rivals:
-            return found
-        best = keep_best(
-            [piece.polygon for piece in found],
-            [piece.reading.text for piece in found],
-            [per_character(piece.reading, kind) for piece in found],
-        )
-        words = [replace(found[index], alone=not confirmed) for index, confirmed in best.items()]
-        # Detectors of words leave no air above and below.
-        return [
-            replace(word, polygon=without_margins(self.image, word.polygon))
-            if word.cut and self.image is not None
-            else word
-            for word in words
-        ]
-
-    def page(self, found: list[_Piece], seconds: float, keep_doubtful: bool) -> Page:
-        """The page with the words that were read, given the seconds that took."""
-        if self.image is None or self.error is not None:
-            return Page(self.image, error=self.error)
-        words = _arrange([piece for piece in found if keep_doubtful or not piece.doubtful])
-        left_out = [] if keep_doubtful else _arrange([piece for piece in found if piece.doubtful])
-        return Page(
-            self.image, words, {**self.seconds, "recognize": seconds}, left_out=left_out, detector=self.detector
-        )
-
-
-def _draft(image: np.ndarray, detections: Detections | Exception, seconds: float) -> _Draft:
-    if isinstance(detections, Exception):
-        usable = image if isinstance(image, np.ndarray) and image.ndim == 3 else None
-        return _Draft(usable, error=f"no text could be detected: {_one_line(detections)}")
-    from clip4str_plugin.reading.regions import cut_words, lone_words
-
-    begin = time.perf_counter()
-    try:
-        regions = cut_words(image, detections) + lone_words(image, detections)
-    except Exception as error:  # what a detector of others gives may be anything
-        logger.debug("straightening failed", exc_info=True)
-        return _Draft(image, error=f"the text could not be read: {_one_line(error)}")
-    times = {"detect": seconds, "rectify": time.perf_counter() - begin}
-    return _Draft(image, regions, times, detector=detections.detector, rivals=detections.rivals is not None)
-
-
-def _arrange(found: list[_Piece]) -> list[Word]:
-    """Put words into lines, lines into blocks, and all into reading order."""
-    from clip4str_plugin.geometry.reading_order import reading_order
-
-    blocks = reading_order(
-        [piece.polygon for piece in found],
-        [piece.line for piece in found],
-        [piece.reading.text for piece in found],
-    )
-    lines = [(number, line) for number, block in enumerate(blocks) for line in block]
-    return [
-        Word(
-            text=piece.reading.text,
-            confidence=piece.reading.confidence,
-            polygon=piece.polygon,
-            line=line_number,
-            block=block_number,
-            objectness=piece.score,
-            char_confidences=piece.reading.char_confidences,
-            doubtful=piece.doubtful,
-        )
-        for line_number, (block_number, line) in enumerate(lines)
-        for piece in (found[index] for index in line)
-    ]
 
 
 def _threads() -> int:
     """How many pages are worked on at a time: networks alone do not keep all processors busy."""
     return min(4, 1 + (cpu_threads() or os.cpu_count() or 1))
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, Clip4StrError) and text else f"{type(error).__name__}: {text}".rstrip(": ")

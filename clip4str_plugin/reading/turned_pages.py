@@ -15,8 +15,8 @@ from clip4str_plugin.page import Page, Word
 
 __all__ = ["seen_upright", "turns_to_upright"]
 
-# So many letters, and this share of all, must run the same way: a sign on end in a photo turns no page.
-_LETTERS, _MOST = 20, 2 / 3
+# So many letters, and this share of all, must run the same way: a sign on end turns no photo that has other words.
+_LETTERS, _MOST = 4, 2 / 3
 
 
 def turns_to_upright(words: Sequence[Word]) -> int:

@@ -52,6 +52,15 @@ def test_zero_is_narrow():
     assert settled([seen("Beth"), seen("0", "O"), seen("O", "0"), seen("o", "0")]) == ["Beth", "0", "O", "o"]
 
 
+@pytest.mark.parametrize(("size", "expected"), [(10, "0"), (40, "O")])
+def test_beside_numbers_an_o_of_few_pixels_is_a_zero(size, expected):
+    numbers = [seen(text, size=size, at=10 * number) for number, text in enumerate(["12", "7", "305", "48"], 1)]
+    for read in ("o", "O", "0"):
+        assert settled([*numbers, seen("O", read, size=size), seen("Beth", size=size, at=90)])[4] == expected
+    names = [seen(text, size=size, at=10 * number) for number, text in enumerate(["Ann", "Eva", "Jim", "48"], 1)]
+    assert settled([*names, seen("O", size=size)])[4] == "O"
+
+
 @pytest.mark.parametrize("word", ["AK", "Cc", "so-so", "7", "100", "", "XXVIII"])
 def test_other_words_stay(word):
     assert settle_case([seen("Beth"), seen("s", word)]) == {}

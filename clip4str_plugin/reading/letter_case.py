@@ -25,8 +25,11 @@ _LARGE_FROM, _SMALL_TO = 0.88, 0.83
 _X_HEIGHT = 0.73
 # So many of the nearest words are compared with, where the line has none; they must be read this well.
 _NEAREST, _SURE = 6, 0.8
-# An upright oval this narrow is a zero, and one so wide the letter.
+# An upright oval this narrow is a zero, and one so wide the letter ...
 _ZERO, _LETTER = 0.78, 0.85
+# ... unless it is lower than this, in pixels, so that its width is uncertain, and most of the words nearest to it, so
+# many, are numbers.
+_COARSE, _NEIGHBOURS = 16, 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +75,8 @@ def settle_case(words: Sequence[SeenWord]) -> Mapping[int, Recognition]:
             beside = [capital[other] for other in near[:_NEAREST]]
         shape = _largest_shape(word.crop)
         if shape and beside:
-            text = _with_case(word.reading.text, *shape, float(np.median(beside)))
+            zero = shape[1] < _COARSE and _is_among_numbers(index, words)
+            text = _with_case(word.reading.text, *shape, float(np.median(beside)), zero)
             if text != word.reading.text:
                 changed[index] = replace(word.reading, text=text)
     return changed
@@ -103,9 +107,19 @@ def _share_of_capital(text: str) -> float:
     return 1.0 if any(char.isupper() or char.isdigit() or char in "bdfhkl" for char in text) else 0.0
 
 
-def _with_case(text: str, width: int, height: int, capital: float) -> str:
+def _is_among_numbers(index: int, words: Sequence[SeenWord]) -> bool:
+    """Whether most of the words around one are numbers; others like it tell nothing."""
+    others = [other for other, word in enumerate(words) if other != index and not _is_open(word.reading.text)]
+    nearest = sorted(others, key=lambda other: float(np.hypot(*(words[other].middle - words[index].middle))))
+    texts = [words[other].reading.text for other in nearest[:_NEIGHBOURS]]
+    return 2 * sum(any(map(str.isdigit, text)) and not any(map(str.isalpha, text)) for text in texts) > _NEIGHBOURS
+
+
+def _with_case(text: str, width: int, height: int, capital: float, zero: bool) -> str:
     ratio = height / capital
     letters = _letters(text)
+    if zero and letters.lower() == "o":
+        return text.replace(text[0], "0", 1)
     if ratio <= _SMALL_TO:
         return text.replace("0", "o").lower()
     if ratio < _LARGE_FROM:

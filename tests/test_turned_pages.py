@@ -6,9 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from clip4str_plugin import Reader
+from clip4str_plugin import Reader, Recognition
 from clip4str_plugin.page import Page, Word
-from clip4str_plugin.reading.turned_pages import seen_upright, turns_to_upright
+from clip4str_plugin.reading.detectors import orient_detections
+from clip4str_plugin.reading.regions import cut_words
+from clip4str_plugin.reading.turned_pages import seen_upright, turns_of_standing, turns_to_upright
 from tests.host_helpers import photo
 
 # Most of these read as well upside down, as numbers or words.
@@ -57,6 +59,43 @@ def test_neither_a_few_letters_nor_numbers_turn_a_page(page):
 
 def test_the_time_of_both_readings_counts(page):
     assert seen_upright(page, 2, page).seconds == {"detect": 2.0}
+
+
+def surely_from_dark_to_light(crops):
+    """A recognizer to which words are written from dark to light."""
+    return [Recognition("word", 0.9, (0.95 if crop[:, :20].mean() < crop[:, -20:].mean() else 0.3,)) for crop in crops]
+
+
+def shaded_words(turns, size=(120, 30)):
+    """The words of a turned page."""
+    page = np.full((400, 400, 3), 255, np.uint8)
+    words = []
+    for left, top in [(20, 20), (200, 20), (20, 200), (200, 300)]:
+        page[top : top + size[1], left : left + size[0]] = np.linspace(0, 250, size[0])[None, :, None]
+        words.append(word("word", left, top, *size))
+    lying = turned(Page(page, words), turns)
+    polygons = [np.roll(each.polygon, 1, axis=0) for each in lying.words]
+    return cut_words(np.ascontiguousarray(np.rot90(page, turns)), orient_detections(polygons, [1.0] * 4, "word"))
+
+
+@pytest.mark.parametrize(("turns", "expected"), [(0, 0), (1, 3), (2, 0), (3, 1)])
+def test_a_few_words_tell_how_a_page_lies_whose_words_stand_on_end(turns, expected):
+    shown = []
+
+    def read(crops):
+        shown.extend(crops)
+        return surely_from_dark_to_light(crops)
+
+    assert turns_of_standing(shaded_words(turns), read) == expected
+    assert len(shown) == (8 if expected else 0), "other pages cost nothing"
+
+
+def test_words_that_read_alike_both_ways_or_are_no_words_do_not_tell():
+    surely = [Recognition("8008", 0.9, (0.95,) * 4)]
+    assert turns_of_standing(shaded_words(1), lambda crops: surely * len(crops)) == 0
+    assert turns_of_standing(shaded_words(1, size=(35, 30)), surely_from_dark_to_light) == 0
+    assert turns_of_standing(shaded_words(0) + shaded_words(1), surely_from_dark_to_light) == 0
+    assert turns_of_standing([], surely_from_dark_to_light) == 0
 
 
 @pytest.mark.slow

@@ -210,8 +210,8 @@ class Reader:
         Returns:
             all pages in order. One that fails has an ``error``; the others are read all the same.
         """
-        read = self._read([Draft.of(image, detections, seconds) for image, detections in zip(pages, found)])
-        return read if self.options.orientation == "off" else self._read_upright(read)
+        drafts = [Draft.of(image, detections, seconds) for image, detections in zip(pages, found)]
+        return self._read(drafts) if self.options.orientation == "off" else self._read_turned(drafts)
 
     @property
     def _confidence(self) -> Confidence:
@@ -221,25 +221,40 @@ class Reader:
     def _read_pages(self, pages: list[np.ndarray]) -> list[Page]:
         return self.read_detected(pages, *self._detect_timed(pages))
 
-    def _read_upright(self, pages: list[Page]) -> list[Page]:
-        """Read the pages again that lie on their side or head."""
+    def _read_turned(self, drafts: list[Draft]) -> list[Page]:
+        """Read pages, those that lie on their side or head once they are turned."""
         from clip4str_plugin.reading.turned_pages import seen_upright, turns_to_upright
 
-        turned: dict[int, int] = {}
-        upright: list[np.ndarray] = []
-        for index, page in enumerate(pages):
-            turns = turns_to_upright(page.words)
-            if turns and page.image is not None:
-                turned[index] = turns
-                upright.append(np.ascontiguousarray(np.rot90(page.image, turns)))
-        if not turned:
+        turns = [self._turns_of_standing(draft) for draft in drafts]
+        pages = [Page(draft.image, seconds=draft.seconds) for draft in drafts]
+        as_they_lie = [index for index, turn in enumerate(turns) if not turn]
+        for index, page in zip(as_they_lie, self._read([drafts[index] for index in as_they_lie])):
+            pages[index], turns[index] = page, turns_to_upright(page.words)
+        upright = {
+            index: np.ascontiguousarray(np.rot90(page.image, turns[index]))
+            for index, page in enumerate(pages)
+            if turns[index] and page.image is not None
+        }
+        if not upright:
             return pages
-        found, seconds = self._detect_timed(upright)
-        again = self._read([Draft.of(image, detections, seconds) for image, detections in zip(upright, found)])
-        for (index, turns), page in zip(turned.items(), again):
+        found, seconds = self._detect_timed(list(upright.values()))
+        again = self._read([Draft.of(*page, seconds) for page in zip(upright.values(), found)])
+        for index, page in zip(upright, again):
             if page.error is None:
-                pages[index] = seen_upright(page, turns, pages[index])
+                pages[index] = seen_upright(page, turns[index], pages[index])
+            elif index not in as_they_lie:
+                (pages[index],) = self._read([drafts[index]])
         return pages
+
+    def _turns_of_standing(self, draft: Draft) -> int:
+        from clip4str_plugin.reading.turned_pages import turns_of_standing
+
+        try:
+            with self._reading:
+                return turns_of_standing(draft.regions, self.recognizer)
+        except Exception:  # a recognizer may raise anything, and will again when the page is read
+            logger.debug("reading failed", exc_info=True)
+            return 0
 
     def _detect_timed(self, pages: Sequence[np.ndarray]) -> tuple[list[Detections | Exception], float]:
         """What `_detect` gives, and the seconds it took a page."""
@@ -267,6 +282,8 @@ class Reader:
         """Read the words of several pages together."""
         from clip4str_plugin.reading.region_reading import read_regions
 
+        if not drafts:
+            return []
         try:
             with self._reading:
                 begin = time.perf_counter()

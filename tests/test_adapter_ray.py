@@ -23,7 +23,16 @@ import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
 from clip4str_adapters import ray as ray_adapter  # noqa: E402
-from clip4str_adapters.ray import Totals, _shares, decode, find_files, read_folder, schema  # noqa: E402
+from clip4str_adapters.ray import (  # noqa: E402
+    Detect,
+    Recognize,
+    Totals,
+    _shares,
+    decode,
+    find_files,
+    read_folder,
+    schema,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
 
@@ -182,6 +191,37 @@ def test_real_models_read_the_same_as_the_reader(tmp_path):
     assert (row["width"], row["height"], row["error"]) == (picture.shape[1], picture.shape[0], None)
     assert row["seconds"]["detect"] > 0
     assert pq.read_schema(next((tmp_path / "out").glob("*.parquet"))).names == schema().names
+
+
+class Marks:
+    """Finds black marks on pages of up to 200 pixels; smaller ones are lost to it."""
+
+    max_side = 200
+
+    def __init__(self):
+        self.seen = 0
+
+    def __call__(self, pages):
+        self.seen += len(pages)
+        return [self.find(page) for page in pages]
+
+    def find(self, page):
+        if max(page.shape) > self.max_side or not (dark := np.argwhere(page.max(axis=2) < 128)).size:
+            return Detections([], [])
+        (top, left), (bottom, right) = dark.min(axis=0), dark.max(axis=0) + 1
+        return Detections([np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float32)], [1.0])
+
+
+def test_large_pages_are_looked_at_in_tiles_once():
+    page = np.full((2000, 150, 3), 255, np.uint8)
+    page[300:320, 30:90] = page[1700:1720, 30:90] = (0, 0, 100)
+    given = {"image": ["tall"], "page": [0], "last": [True], "error": [""], "pixels": [page]}
+    marks, again = Marks(), Marks()
+    found = Detect(marks)(given)
+    rows = Recognize(colour_reader(confidence=0.9), detector=again)(found).to_pylist()
+    assert marks.seen > 5
+    assert again.seen == 0, "what was found is not looked for again"
+    assert [word["text"] for word in rows[0]["words"]] == ["blue", "blue"]
 
 
 def test_find_files(scans):

@@ -98,6 +98,26 @@ def test_words_that_read_alike_both_ways_or_are_no_words_do_not_tell():
     assert turns_of_standing([], surely_from_dark_to_light) == 0
 
 
+@pytest.mark.parametrize("failure", [None, ValueError("out of order")])
+@pytest.mark.parametrize("turns", [2, 3])
+def test_where_the_turned_page_gives_nothing_the_words_stay_that_were_there(turns, failure):
+    regions = shaded_words(turns)
+    seen = []
+
+    def detect(pages):
+        seen.append(pages)
+        if len(seen) == 1:
+            return [orient_detections([region.polygon for region in regions], [1.0] * 4, "word")]
+        if failure:
+            raise failure
+        return [orient_detections([], [], "word")]
+
+    (page,) = Reader(detect, surely_from_dark_to_light).read(regions[0].page)
+    assert len(seen) == 2, "the page was turned"
+    assert [each.text for each in page.words] == ["word"] * 4
+    assert page.error is None
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_a_turned_page_reads_like_an_upright_one(turns):

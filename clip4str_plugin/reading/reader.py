@@ -238,9 +238,9 @@ class Reader:
         if not upright:
             return pages
         found, seconds = self._detect_timed(list(upright.values()))
-        again = self._read([Draft.of(*page, seconds) for page in zip(upright.values(), found)])
-        for index, page in zip(upright, again):
-            if page.error is None:
+        turned = [Draft.of(image, detections, seconds) for image, detections in zip(upright.values(), found)]
+        for index, page in zip(upright, self._read(turned)):
+            if page.words:
                 pages[index] = seen_upright(page, turns[index], pages[index])
             elif index not in as_they_lie:
                 (pages[index],) = self._read([drafts[index]])

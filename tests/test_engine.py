@@ -1,8 +1,10 @@
 """Precisions: same numbers, same texts, whatever the batch; and clear words where one cannot be had."""
 
 import copy
+import io
 import logging
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -106,6 +108,21 @@ def test_making_graphs_reports_nothing(monkeypatch):
 
     graph = _export(torch.nn.Linear(2, 3), torch.zeros(2, 2))
     assert graph.output(0).get_partial_shape().to_string() == "[?,3]"
+
+
+def test_making_graphs_says_nothing(monkeypatch):
+    decoder = pytest.importorskip("openvino.frontend.pytorch.fx_decoder").TorchFXPythonDecoder
+    from clip4str_plugin.model.engines.openvino import _export
+
+    monkeypatch.setattr(decoder, "_decomp_table", None)  # as in a new process
+    root, printed = logging.getLogger(), io.StringIO()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(sys, "stderr", printed)
+    _export(torch.nn.Linear(2, 3), torch.zeros(2, 2))
+    assert decoder._decomp_table is not None
+    assert printed.getvalue() == ""
+    assert not root.handlers
+    assert not root.filters
 
 
 def test_copies_and_pickles(engines, golden_images):

@@ -8,7 +8,8 @@ import logging
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -206,9 +207,31 @@ def _export(tower: nn.Module, example: Tensor) -> ov.Model:
 
     with torch.no_grad():
         program = torch.export.export(tower.eval(), (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
-    graph = convert(TorchFXPythonDecoder.from_exported_program(program))
+    with _without_remarks():
+        decoder = TorchFXPythonDecoder.from_exported_program(program)
+    graph = convert(decoder)
     graph.reshape([-1, *example.shape[1:]])
     return graph
+
+
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Keep to itself what OpenVINO says of operations that a newer PyTorch lacks: a traceback each, to the root logger.
+
+    ``logging.warning`` would also give the root logger a handler, and with it every program that uses this one.
+    """
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return record.module != "fx_decoder"
+
+    root, handler = logging.getLogger(), logging.NullHandler()
+    root.addFilter(is_other)
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.removeFilter(is_other)
 
 
 def convert(decoder: Any) -> ov.Model:

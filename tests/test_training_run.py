@@ -23,6 +23,7 @@ from clip4str_plugin.training.data import WordData
 from clip4str_plugin.training.log import CsvLog, make_loggers
 from clip4str_plugin.training.optim import scaled_learning_rate
 from clip4str_plugin.training.run import latest_checkpoint, train
+from clip4str_plugin.training.shrunk import shrink
 from clip4str_plugin.training.sources import open_source
 from clip4str_plugin.training.start import build_model
 from clip4str_plugin.training.stream import SampleStream, StreamShard
@@ -96,6 +97,26 @@ def test_turned_crops_have_no_label(label, ambiguous):
         assert text == (label if ambiguous else "")
         seen.update(n for n in range(4) if np.array_equal(turned, np.rot90(crop, n)))
     assert seen == ({0} if ambiguous else {1, 2, 3})
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 200), (40, 40), (24, 90)])
+def test_shrunk_crops_keep_their_label_and_shape_but_few_pixels(height, width):
+    crop = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    heights = set()
+    for place in range(60):
+        small, text = shrink((crop, "12.50"), np.random.default_rng(place))
+        assert text == "12.50"
+        assert small.dtype == np.uint8
+        assert abs(small.shape[1] / small.shape[0] - width / height) < 0.08 * width / height
+        heights.add(small.shape[0])
+    assert min(heights) < 11
+    assert max(heights - {height}) <= 22
+
+
+@pytest.mark.parametrize("shape", [(200, 30), (9, 60)])
+def test_tall_crops_and_small_ones_are_not_shrunk(shape):
+    crop = np.zeros((*shape, 3), np.uint8)
+    assert all(shrink((crop, "a"), np.random.default_rng(place))[0] is crop for place in range(20))
 
 
 def test_a_killed_training_goes_on_to_the_same_curve(settings, tmp_path):

@@ -84,7 +84,8 @@ class LineRenderer:
         """
         rng = Random(f"{self.seed}:word:{index}")
         while True:
-            line = self._render(rng, document=True, count=rng.choice((1, 1, 2, 2, 3)))
+            # Its marks are whole: a comma that nobody sees would be learned as one to add.
+            line = self._render(rng, document=True, count=rng.choice((1, 1, 2, 2, 3)), whole=True)
             if line is None:
                 continue
             crop, spans, words = line
@@ -103,7 +104,7 @@ class LineRenderer:
                 return crop[:, left:right], words[number]
 
     def _render(
-        self, rng: Random, document: bool, count: int
+        self, rng: Random, document: bool, count: int, whole: bool = False
     ) -> tuple[np.ndarray, list[tuple[float, float]], list[str]] | None:
         face = self._face(rng, document)
         size = rng.choice(_SIZES)
@@ -117,8 +118,8 @@ class LineRenderer:
             return None
         canvas, spans = _tilt(rng, canvas, spans, baseline - cap / 2)
 
-        # A detector's margins: sometimes the tops of letters are cut, sometimes the next line looks in.
-        if rng.random() < 0.4:
+        # A detector's margins: sometimes the tops and feet of letters are cut, sometimes the next line looks in.
+        if not whole and rng.random() < 0.4:
             above, below = 1.02 * cap, rng.choice([0.02, 0.3]) * cap
         top = baseline - above - cap * rng.uniform(-0.04, 0.35)
         bottom = baseline + below + cap * rng.uniform(-0.04, 0.35)

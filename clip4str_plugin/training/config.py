@@ -69,6 +69,7 @@ class DataConfig:
         turned: share of all crops that are shown on end or upside down, with nothing to read: a model that reads every
             crop in several directions then says nothing of the wrong ones, instead of a word that looks alike. See
             ``turned.turn``.
+        shrunk: share of crops that lose all but few pixels, so that small print is learned (see ``shrunk.shrink``).
         validation: sets to measure on.
         validation_limit: crops of each validation set to use; 0 for all.
         validation_charset: characters that count in validation; None for the 36 of the published protocol with the
@@ -83,6 +84,7 @@ class DataConfig:
     fonts: list[str] = field(default_factory=list)
     augment: bool = True
     turned: float = 0.0
+    shrunk: float = 0.0
     validation: list[str] = field(default_factory=list)
     validation_limit: int = 0
     validation_charset: str | None = None
@@ -296,6 +298,8 @@ _RANGES: dict[str, dict[str, tuple[float, float]]] = {
     "data": {
         "synthetic": (0, _MOST),
         "printed": (0, _MOST),
+        "turned": (0, 1),
+        "shrunk": (0, 1),
         "validation_limit": (0, _MOST),
         "workers": (0, 256),
         "seed": (0, 2**63 - 1),

@@ -20,6 +20,7 @@ from clip4str_plugin.model import CLIP4STRConfig
 from clip4str_plugin.model.preprocess import normalize, resize
 from clip4str_plugin.training.augment import RandAugment
 from clip4str_plugin.training.config import TrainingConfig
+from clip4str_plugin.training.shrunk import shrink
 from clip4str_plugin.training.sources import IndexedSource, StreamedSource, check_labels, open_source
 from clip4str_plugin.training.stream import Sample, SampleStream, StreamShard
 from clip4str_plugin.training.turned import turn
@@ -35,11 +36,15 @@ def _rendered(renderer: Callable[[int], Sample], place: int, rng: np.random.Gene
     return renderer(place)
 
 
-def _sometimes_turned(
-    share: float, source: Callable[[int, np.random.Generator], Sample], place: int, rng: np.random.Generator
+def _sometimes(
+    share: float,
+    change: Callable[[Sample, np.random.Generator], Sample],
+    source: Callable[[int, np.random.Generator], Sample],
+    place: int,
+    rng: np.random.Generator,
 ) -> Sample:
     sample = source(place, rng)
-    return turn(sample, rng) if rng.random() < share else sample
+    return change(sample, rng) if rng.random() < share else sample
 
 
 def _resized(size: tuple[int, int], sample: Sample) -> Sample:
@@ -142,8 +147,9 @@ class WordData(pl.LightningDataModule):
         sources: list[tuple[float, Callable[[int, np.random.Generator], Sample]]]
         sources = [(weight, partial(_rendered, renderer)) for weight, renderer in self._renderers]
         sources += [(data.train[name], source) for name, source in self.sources.items()]
-        if data.turned > 0:
-            sources = [(weight, partial(_sometimes_turned, data.turned, source)) for weight, source in sources]
+        for share, change in ((data.shrunk, shrink), (data.turned, turn)):
+            if share > 0:
+                sources = [(weight, partial(_sometimes, share, change, source)) for weight, source in sources]
         return SampleStream(sources, data.seed)
 
     def train_dataloader(self) -> DataLoader[Any]:

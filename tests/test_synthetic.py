@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+from dataclasses import replace
 from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 from random import Random
@@ -59,6 +60,29 @@ def test_corpus_labels_are_valid_and_mixed_like_signs() -> None:
     assert 4 <= np.median([len(label) for label in labels]) <= 8
     assert max(len(label) for label in labels) == MAX_LABEL_LENGTH
     assert len(set(labels)) > 12000
+
+
+@pytest.mark.parametrize("signs", ["€", "€£"])
+def test_amounts_of_other_currencies_come_with_their_signs(signs):
+    corpus, rng = Corpus("abc" + signs), Random(0)
+    labels = [corpus(rng) for _ in range(20000)]
+    assert set("".join(labels)) == set(CHARSET + signs)
+    priced = [label for label in labels if set(label) & set(signs)]
+    assert 0.03 < len(priced) / len(labels) < 0.08
+    for sign in signs:
+        assert sum(label[0] == sign and label[1:2].isdigit() for label in priced) > 60
+        assert sum(label[-1] == sign and label[-2:-1].isdigit() for label in priced) > 60
+        assert sign in priced
+
+
+@pytest.mark.parametrize(("drawn", "charset", "seen"), [("", "€", ""), ("€", "€", "€"), ("€", "", "")])
+def test_lines_hold_the_signs_of_a_charset_that_a_face_draws(font, cache, monkeypatch, drawn, charset, seen):
+    (face,) = fonts_module.inspect_fonts([font], cache)
+    face = replace(face, characters=face.characters + drawn)
+    monkeypatch.setattr("clip4str_plugin.synthetic.line_renderer.inspect_fonts", lambda _: [face])
+    renderer = LineRenderer([font], seed=1, charset=CHARSET + charset)
+    labels = [renderer.word(index)[1] for index in range(300)]
+    assert set("".join(labels)) - set(CHARSET) == set(seen)
 
 
 @pytest.mark.slow

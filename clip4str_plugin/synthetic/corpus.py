@@ -7,10 +7,13 @@ from importlib.resources import files
 from itertools import accumulate
 from random import Random
 
-__all__ = ["CHARSET", "MAX_LABEL_LENGTH", "Corpus", "known_words"]
+__all__ = ["CHARSET", "CURRENCY", "MAX_LABEL_LENGTH", "Corpus", "known_words"]
 
 CHARSET = string.digits + string.ascii_letters + string.punctuation
 """The 94 printable ASCII characters without the space."""
+
+CURRENCY = "€£"
+"""Signs beyond them that bills carry, for models whose charset holds them."""
 
 MAX_LABEL_LENGTH = 25
 
@@ -50,10 +53,14 @@ def known_words() -> frozenset[str]:
 
 
 class Corpus:
-    """Draws labels of 1 to 25 characters out of the 94-character charset.
+    """Draws labels of 1 to 25 characters.
 
     The mix follows what street signs, shop fronts, packages and web pictures carry: mostly short common words, half of
     them in capitals, about one label in seven with digits and one in six with punctuation.
+
+    Args:
+        charset: holds what labels may; ``CHARSET`` is always taken, of other characters those of ``CURRENCY``, and
+            with them one label in twenty is an amount of euros or pounds.
 
     >>> from random import Random
     >>> corpus = Corpus()
@@ -62,7 +69,10 @@ class Corpus:
     True
     """
 
-    def __init__(self) -> None:
+    def __init__(self, charset: str = CHARSET) -> None:
+        self._currency = [sign for sign in CURRENCY if sign in charset]
+        self._characters = CHARSET + "".join(self._currency)
+        self._allowed = frozenset(self._characters)
         tiers, self._names = _word_lists()
         self._tiers = tiers
         self._tier_weights = list(accumulate([36, 26, 15, 14, 9]))
@@ -82,6 +92,8 @@ class Corpus:
             (self.punctuated, 7),
             (self.single, 1.5),
         ]
+        if self._currency:
+            kinds.append((self.currency, 5))
         self._kinds = [kind for kind, _ in kinds]
         self._kind_weights = list(accumulate(weight for _, weight in kinds))
 
@@ -89,7 +101,7 @@ class Corpus:
         """Returns one label."""
         while True:
             label = rng.choices(self._kinds, cum_weights=self._kind_weights)[0](rng)
-            if 0 < len(label) <= MAX_LABEL_LENGTH and label.isascii() and " " not in label:
+            if 0 < len(label) <= MAX_LABEL_LENGTH and self._allowed.issuperset(label):
                 return label
 
     def _plain(self, rng: Random) -> str:
@@ -168,6 +180,22 @@ class Corpus:
         text = str(value) if rng.random() < 0.3 else f"{value:,}.{cents}"
         sign = rng.choice(["$", "$", "$", "S$", "US$", "Rs.", "RM", "EUR", ""])
         return sign + text + rng.choice(["", "", "", "", "/-", "+", "*"])
+
+    def currency(self, rng: Random) -> str:
+        """An amount with one of the signs of ``CURRENCY``, before or behind it, or the sign alone.
+
+        Raises:
+            IndexError: the charset holds none.
+        """
+        sign = rng.choice(self._currency)
+        if rng.random() < 0.08:
+            return sign
+        value = int(10 ** rng.uniform(0, 4.5))
+        point, mark = rng.choice([(".", ","), (".", ","), (",", ".")])
+        cents = rng.choice(["00", "50", "99", "95", "90", f"{rng.randrange(100):02d}"])
+        amount = str(value) if rng.random() < 0.3 else f"{value:,}".replace(",", mark) + point + cents
+        before, behind = rng.choice(["", "", "", "", "-", "+", "("]), rng.choice(["", "", "", "", "*", "/kg", ",", "-"])
+        return rng.choice([before + sign + amount, amount + sign + behind])
 
     def date(self, rng: Random) -> str:
         """A date in one of the common spellings."""
@@ -284,11 +312,11 @@ class Corpus:
 
     def random_characters(self, rng: Random) -> str:
         """Any characters of the charset."""
-        return "".join(rng.choices(CHARSET, k=rng.randint(1, 10)))
+        return "".join(rng.choices(self._characters, k=rng.randint(1, 10)))
 
     def single(self, rng: Random) -> str:
         """One character."""
-        return rng.choice(CHARSET[:62] if rng.random() < 0.75 else CHARSET)
+        return rng.choice(CHARSET[:62] if rng.random() < 0.75 else self._characters)
 
     def punctuated(self, rng: Random) -> str:
         """A word with punctuation at an end or inside."""

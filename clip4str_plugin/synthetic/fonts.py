@@ -18,14 +18,14 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from clip4str_plugin.errors import Clip4StrError
-from clip4str_plugin.synthetic.corpus import CHARSET
+from clip4str_plugin.synthetic.corpus import CHARSET, CURRENCY
 
 __all__ = ["Face", "find_fonts", "inspect_fonts", "load_font"]
 
 _log = logging.getLogger(__name__)
 
 _SUFFIXES = {".ttf", ".otf", ".ttc", ".pfb"}
-_CACHE_VERSION = 2
+_CACHE_VERSION = 3
 # Fonts a helping process checks at a time: starting one costs as much as ten fonts.
 _AT_A_TIME = 32
 _CHECK_SIZE = 40
@@ -46,7 +46,7 @@ class Face:
     Attributes:
         path: the font file.
         family: its family name, which the many weights of a family share.
-        characters: those of the 94 characters that it draws properly.
+        characters: those of ``CHARSET`` and ``CURRENCY`` that it draws properly.
         cap_height: height of its capitals as a fraction of the font size.
     """
 
@@ -126,7 +126,7 @@ def _inspect(path: str) -> Face | None:
         font = ImageFont.truetype(path, _CHECK_SIZE, layout_engine=ImageFont.Layout.BASIC)
         family = font.getname()[0] or Path(path).stem
         missing = [_draw(font, char) for char in "\uffff\ufdd0"]
-        inks = {char: _draw(font, char) for char in CHARSET}
+        inks = {char: _draw(font, char) for char in CHARSET + CURRENCY}
     except (OSError, ValueError, SyntaxError):
         return None
 
@@ -134,7 +134,7 @@ def _inspect(path: str) -> Face | None:
         ink = inks[char]
         return ink is not None and not any(box is not None and np.array_equal(ink, box) for box in missing)
 
-    usable = [char for char in CHARSET if drawn(char)]
+    usable = [char for char in CHARSET + CURRENCY if drawn(char)]
     known = [char for char in _TEMPLATE_CHARS if char in usable]
     if sum(char.isupper() for char in known) < 26:
         return None

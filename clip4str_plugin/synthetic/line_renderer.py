@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from clip4str_plugin.synthetic.corpus import MAX_LABEL_LENGTH, Corpus
+from clip4str_plugin.synthetic.corpus import CHARSET, MAX_LABEL_LENGTH, Corpus
 from clip4str_plugin.synthetic.degrade import degrade
 from clip4str_plugin.synthetic.fonts import Face, inspect_fonts, load_font
 from clip4str_plugin.synthetic.glyphs import choose_spacing, lay_out
@@ -51,12 +51,13 @@ class LineRenderer:
     Args:
         fonts: font files, usually `clip4str_plugin.synthetic.find_fonts()`.
         seed: names the stream; line number i of it is always the same.
+        charset: see ``Corpus``.
 
     >>> from clip4str_plugin.synthetic import find_fonts
     >>> crop, spans = LineRenderer(find_fonts(), seed=0)(0)  # doctest: +SKIP
     """
 
-    def __init__(self, fonts: Sequence[str], seed: int = 0) -> None:
+    def __init__(self, fonts: Sequence[str], seed: int = 0, charset: str = CHARSET) -> None:
         families: dict[str, list[Face]] = {}
         for face in inspect_fonts(fonts):
             families.setdefault(face.family, []).append(face)
@@ -66,7 +67,7 @@ class LineRenderer:
             for names in (_BOOK_FACES, _TYPEWRITERS)
         )
         self.seed = seed
-        self._corpus = Corpus()
+        self._corpus = Corpus(charset)
         self._bank = TextureBank(seed=1)
 
     def __call__(self, index: int) -> tuple[np.ndarray, list[tuple[float, float]]]:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from clip4str_plugin.errors import Clip4StrError
-from clip4str_plugin.synthetic.corpus import Corpus
+from clip4str_plugin.synthetic.corpus import CHARSET, Corpus
 from clip4str_plugin.synthetic.degrade import degrade
 from clip4str_plugin.synthetic.draw import DrawnWord, draw_word
 from clip4str_plugin.synthetic.fonts import Face, inspect_fonts
@@ -45,6 +45,7 @@ class WordRenderer:
         fonts: font files, usually `clip4str_plugin.synthetic.find_fonts`'s answer.
         seed: names the stream.
         cache: file that keeps the findings about fonts; by default in the user's cache folder.
+        charset: see ``Corpus``.
 
     Raises:
         Clip4StrError: no font is usable.
@@ -60,6 +61,7 @@ class WordRenderer:
         fonts: Sequence[str | os.PathLike[str]],
         seed: int = 0,
         cache: str | os.PathLike[str] | None = None,
+        charset: str = CHARSET,
     ) -> None:
         faces = inspect_fonts(fonts, cache)
         if not faces:
@@ -81,7 +83,7 @@ class WordRenderer:
             self._families += families.values()
             weights += [share / math.sqrt(sum(shares)) for share in shares]
         self._family_weights = list(accumulate(weights))
-        self._corpus = Corpus()
+        self._corpus = Corpus(charset)
         self._bank = TextureBank(seed=0)
 
     def __call__(self, index: int) -> tuple[np.ndarray, str]:
@@ -95,7 +97,7 @@ class WordRenderer:
             rng: source of chance; its state alone decides the word.
 
         Returns:
-            The crop, (H, W, 3) uint8 RGB of varying size, and its label of 1 to 25 printable ASCII characters.
+            The crop, (H, W, 3) uint8 RGB of varying size, and its label of 1 to 25 characters.
         """
         # OpenCV's threads cost more than they bring on images of this size. (In a process that was started anew.)
         if cv2.getNumThreads() > 1:

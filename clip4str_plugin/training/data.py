@@ -137,9 +137,9 @@ class WordData(pl.LightningDataModule):
         fonts = find_fonts(data.fonts or None)
         renderers: list[tuple[float, Callable[[int], Sample]]] = []
         if data.synthetic > 0:
-            renderers.append((data.synthetic, WordRenderer(fonts, seed=data.seed)))
+            renderers.append((data.synthetic, WordRenderer(fonts, seed=data.seed, charset=self.model.charset)))
         if data.printed > 0:
-            renderers.append((data.printed, LineRenderer(fonts, seed=data.seed).word))
+            renderers.append((data.printed, LineRenderer(fonts, seed=data.seed, charset=self.model.charset).word))
         return renderers
 
     def _stream(self) -> SampleStream:

@@ -52,7 +52,7 @@ def load_page_network(
 
 
 class _InOpenVino:
-    """One graph for the size of the first picture alone, from the second size on one for all sizes.
+    """A graph for the size of the first picture, and of the same one turned; from the next size on one for all sizes.
 
     The first starts sooner and, knowing its size, uses its memory again: many users have one picture, or scans of one
     size. Making a graph for every size would take as long as small pictures themselves. The memory that the first
@@ -73,23 +73,31 @@ class _InOpenVino:
         if threads is not None:
             self._options["INFERENCE_NUM_THREADS"] = threads
         self._request: Any = None
-        self._size: tuple[int, ...] | None = None
+        self._size: tuple[int, ...] | None = None  # the only one that the graph takes
+        self._turned = False
         # One page at a time keeps all cores busy, and its activations fill memory enough.
         self._lock = threading.Lock()
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         with self._lock:
             if self._request is None:
-                self._graph.reshape(list(batch.shape))
-                self._request, self._size = self._compile(), batch.shape
-                first = self._request.infer([batch], share_inputs=True)[0]
-                self._request.get_compiled_model().release_memory()
-                return first
+                return self._run_alone(batch)
             if self._size not in (None, batch.shape):
+                upright = (*self._size[:2], *self._size[:1:-1])
                 self._request = self._size = None  # the old one goes before the new one comes
                 self._graph = self._read()
+                if batch.shape == upright and not self._turned:
+                    self._turned = True
+                    return self._run_alone(batch)
                 self._request = self._compile()
             return self._request.infer([batch], share_inputs=True)[0]
+
+    def _run_alone(self, batch: np.ndarray) -> np.ndarray:
+        self._graph.reshape(list(batch.shape))
+        self._request, self._size = self._compile(), batch.shape
+        result = self._request.infer([batch], share_inputs=True)[0]
+        self._request.get_compiled_model().release_memory()
+        return result
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         with self._lock:

@@ -150,14 +150,23 @@ def test_a_bent_page_is_read_like_a_flat_one(detect):
     assert (words & flat_words).total() > 0.9 * flat_words.total()
 
 
-def test_it_settles_for_all_sizes_when_a_second_one_comes(detect):
+def test_a_page_and_the_same_turned_get_a_graph_each_and_all_other_sizes_one(detect, monkeypatch):
+    of_one_size = []
+    make = _page_network._InOpenVino._compile
+
+    def counted(network):
+        of_one_size.append(network._graph.input(0).get_partial_shape().is_static)
+        return make(network)
+
+    monkeypatch.setattr(_page_network._InOpenVino, "_compile", counted)
     page, boxes = word_page()
-    small = cv2.resize(page, None, fx=0.9, fy=0.7)
+    turned, small = np.ascontiguousarray(np.rot90(page)), cv2.resize(page, None, fx=0.9, fy=0.7)
     fresh = detector(threads=1)
-    for shown in (page, small, page):
+    for shown in (page, page, turned, turned, small, page, turned):
         (found,), (known,) = fresh([shown]), detect([shown])
         assert len(found) == len(boxes)
         np.testing.assert_allclose(found.polygons, known.polygons, atol=0.1)
+    assert of_one_size == [True, True, False]
 
 
 def test_without_openvino_it_finds_the_same(detect, monkeypatch):

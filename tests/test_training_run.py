@@ -113,6 +113,12 @@ def test_shrunk_crops_keep_their_label_and_shape_but_few_pixels(height, width):
     assert max(heights - {height}) <= 22
 
 
+@pytest.mark.parametrize("share", ["turned", "shrunk"])
+def test_a_share_above_one_is_refused(share):
+    with pytest.raises(Clip4StrError, match=rf"data\.{share}"):
+        load_config("ci", [f"data.{share}=1.5"])
+
+
 @pytest.mark.parametrize("shape", [(200, 30), (9, 60)])
 def test_tall_crops_and_small_ones_are_not_shrunk(shape):
     crop = np.zeros((*shape, 3), np.uint8)
